@@ -1,0 +1,120 @@
+"""Image sets with their evidence, and the data of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from leaven.data.pixels import Pixels
+
+if TYPE_CHECKING:
+    from leaven.data.streams import Stream
+    from leaven.draws import Draws
+
+View = Callable[[Tensor, "Draws"], Tensor]
+"""Makes a randomly changed copy of a batch of pictures, one draw per sample."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pictures and what people said about them.
+
+    Attributes:
+        pixels: where the pictures are; ``pixels.batch(index)`` gives uint8 (b, C, H, W).
+        labels: (n,) int64, the evidence: the class a person gave, -1 where nobody has.
+        truth: (n,) int64, the true class where it is known for measuring, else -1. Never trained on.
+        names: n stable identifiers, for example relative paths.
+    """
+
+    pixels: Pixels
+    labels: Tensor
+    truth: Tensor
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.pixels), len(self.labels), len(self.truth), len(self.names)}
+        if len(sizes) != 1:
+            raise ValueError(f"pixels, labels, truth and names differ in length: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: Tensor) -> ImageSet:
+        """The items at ``index`` (int64 positions or a bool mask), sharing the pictures."""
+        if index.dtype == torch.bool:
+            index = index.nonzero().squeeze(1)
+        index = index.cpu()
+        return ImageSet(
+            self.pixels.subset(index),
+            self.labels[index],
+            self.truth[index],
+            [self.names[i] for i in index.tolist()],
+        )
+
+    def batches(
+        self, size: int, *, targets: Tensor | None = None, whole_epochs: bool = False
+    ) -> Stream:
+        """An endless stream of shuffled batches; see ``Stream``."""
+        from leaven.data.streams import Stream
+
+        return Stream(self, size, targets=targets, whole_epochs=whole_epochs)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of one job.
+
+    Attributes:
+        name: for people.
+        classes: the K class names in the order of their indices.
+        train: the items to learn from, labelled and unlabelled.
+        val: held-out labelled items that choices may be made on, or None.
+        test: held-out labelled items that are only measured on, or None.
+        flip: whether a mirrored picture still shows the same class.
+        notes: what the reader wants people to know (skipped files and the like).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet | None = None
+    test: ImageSet | None = None
+    flip: bool = True
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def labelled(self) -> ImageSet:
+        """The items of ``train`` that a person labelled."""
+        return self.train.subset(self.train.labels >= 0)
+
+    @property
+    def unlabelled(self) -> ImageSet:
+        """The items of ``train`` that nobody labelled."""
+        return self.train.subset(self.train.labels < 0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a picture."""
+        return self.train.pixels.shape
+
+    def views(self) -> tuple[View, View]:
+        """The weak and the strong view that fit these pictures.
+
+        Weak: mirror (where ``flip``) and shift by up to an eighth of the side. Strong: the weak
+        view, two RandAugment operations and a cutout of up to half the side.
+        """
+        from leaven.data.transforms import Strong, Weak
+
+        padding = max(1, round(min(self.shape[1:]) / 8))
+        return (
+            Weak(flip=self.flip, padding=padding),
+            Strong(flip=self.flip, padding=padding, cutout=0.5),
+        )
+
+    def with_train(self, train: ImageSet) -> Data:
+        """The same job with other training items."""
+        return replace(self, train=train)

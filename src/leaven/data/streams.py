@@ -1,0 +1,149 @@
+"""Endless shuffled batches whose order depends on the seed and the position alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.data.dataset import ImageSet
+from leaven.data.pixels import MemoryPixels
+
+
+@dataclass(slots=True)
+class Sample:
+    """One batch of one stream.
+
+    Attributes:
+        images: (b, C, H, W) uint8 on the model's device.
+        targets: (b,) class indices, or (b, K) soft targets; -1 where a class is unknown.
+        items: (b,) int64, the positions in the stream's image set.
+    """
+
+    images: Tensor
+    targets: Tensor
+    items: Tensor
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Stream:
+    """Shuffled batches without end; the state is one number.
+
+    The items of all epochs form one sequence: epoch ``e`` is the permutation of the items that
+    the seed and ``e`` give. Batch ``b`` is items ``b * size ... (b + 1) * size - 1`` of it, so a
+    batch may span epochs and a set smaller than a batch is repeated. With ``whole_epochs`` every
+    epoch is cut to whole batches: each item comes at most once in it and the rest is left out.
+
+    Args:
+        images: the set to draw from.
+        size: items per (global) batch, at least 1.
+        targets: what to learn: (n,) classes or (n, K) distributions; the set's labels when None.
+        index: which items of the set to draw, (m,) int64; all when None.
+        whole_epochs: see above; needs at least ``size`` items.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        size: int,
+        *,
+        targets: Tensor | None = None,
+        index: Tensor | None = None,
+        whole_epochs: bool = False,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"a batch has at least one item, not {size}")
+        if len(images) == 0:
+            raise ValueError("a stream needs at least one item")
+        self.pixels = images.pixels
+        self.size = size
+        self.whole_epochs = whole_epochs
+        self.targets = images.labels if targets is None else targets
+        self.index = torch.arange(len(images)) if index is None else index
+        if whole_epochs and len(self.index) < size:
+            raise ValueError(f"whole epochs need {size} items, there are {len(self.index)}")
+        self.position = 0
+        self._seed, self._rank, self._world = 0, 0, 1
+        self._device = torch.device("cpu")
+        self._orders: dict[int, Tensor] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: tuple[int, Future[Sample]] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return max(1, len(self.index) // self.size)
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs given out so far."""
+        return self.position // self.steps_per_epoch
+
+    def start(self, seed: int, device: torch.device, rank: int = 0, world: int = 1) -> None:
+        """Sets the seed, the device of the batches and this process's slice of them."""
+        self._seed, self._device, self._rank, self._world = seed, device, rank, world
+        self.pixels = self.pixels.to(device)
+        self.targets = self.targets.to(device)
+        self._orders.clear()
+        self._ahead = None
+
+    def next(self) -> Sample:
+        """The batch at ``position``, which moves on by one."""
+        sample = self._take(self.position)
+        self.position += 1
+        return sample
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "position": self.position,
+            "index": self.index.cpu(),
+            "targets": self.targets.cpu(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = int(state["position"])
+        self.index = state["index"]
+        self.targets = state["targets"].to(self._device)
+        self._orders.clear()
+        self._ahead = None
+
+    def _take(self, position: int) -> Sample:
+        if isinstance(self.pixels, MemoryPixels):
+            return self._make(position)
+        # Decoding takes longer than a step may: make the next batch while this one is used.
+        ahead, self._ahead = self._ahead, None
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="leaven-batches")
+        sample = ahead[1].result() if ahead and ahead[0] == position else self._make(position)
+        self._ahead = (position + 1, self._pool.submit(self._make, position + 1))
+        return sample
+
+    def _make(self, position: int) -> Sample:
+        items = self._items(position)[self._rank :: self._world]
+        images = self.pixels.batch(items).to(self._device, non_blocking=True)
+        items = items.to(self._device, non_blocking=True)
+        return Sample(images, self.targets[items], items)
+
+    def _items(self, position: int) -> Tensor:
+        count = len(self.index)
+        length = self.steps_per_epoch * self.size if self.whole_epochs else count
+        first, parts, wanted = position * self.size, [], self.size
+        while wanted:
+            epoch, offset = divmod(first, length)
+            part = self._order(epoch)[offset : min(offset + wanted, length)]
+            parts.append(part)
+            first, wanted = first + len(part), wanted - len(part)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            if len(self._orders) > 64:
+                self._orders.clear()
+            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
+            self._orders[epoch] = self.index[torch.randperm(len(self.index), generator=generator)]
+        return self._orders[epoch]
