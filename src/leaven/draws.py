@@ -60,10 +60,13 @@ class Draws:
         if alpha == 0:
             drawn = torch.ones(count)
         else:
-            gamma = torch._standard_gamma(
-                torch.full((2, count), float(alpha), dtype=torch.float64), generator=self.generator
-            )
-            drawn = (gamma[0] / gamma.sum(0).clamp_min(torch.finfo(torch.float64).tiny)).float()
+            # Gamma(alpha) = Gamma(alpha + 1) * U^(1 / alpha), as logarithms: a small alpha would
+            # underflow, and 0 / 0 is no draw.
+            shape = torch.full((2, count), alpha + 1.0, dtype=torch.float64)
+            log_gamma = torch._standard_gamma(shape, generator=self.generator).log()
+            uniform = torch.rand(2, count, dtype=torch.float64, generator=self.generator)
+            log_gamma += uniform.clamp_min(torch.finfo(torch.float64).tiny).log() / alpha
+            drawn = torch.sigmoid(log_gamma[0] - log_gamma[1]).float()
         return drawn[0].to(self.device, non_blocking=True) if n is None else self._mine(drawn)
 
     def permutation(self, n: int) -> Tensor:
@@ -72,9 +75,17 @@ class Draws:
 
     def categorical(self, probs: Tensor) -> Tensor:
         """One class index per row of ``probs`` (n, K): ``(n,)`` int64, by the inverse of the CDF."""
-        threshold = self.uniform(len(probs), 1).to(probs.device, probs.dtype)
-        below = probs.cumsum(1) <= threshold * probs.sum(1, keepdim=True)
+        # Half precision would round a draw up to 1.
+        cumulative = probs.float().cumsum(1)
+        threshold = self.uniform(len(probs), 1).to(probs.device)
+        below = cumulative <= threshold * cumulative[:, -1:]
         return below.sum(1).clamp_max(probs.shape[1] - 1)
+
+    def host(self) -> Draws:
+        """The same source with its draws left on the CPU: both draw from one sequence."""
+        twin = Draws(0, "cpu", self.rank, self.world)
+        twin.generator = self.generator
+        return twin
 
     def fork(self) -> Draws:
         """An independent source, seeded from this one."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from leaven.data.pixels import Pixels
+from leaven.data.sources import Sources
 
 if TYPE_CHECKING:
     from leaven.data.streams import Stream
@@ -28,17 +30,23 @@ class ImageSet:
         labels: (n,) int64, the evidence: the class a person gave, -1 where nobody has.
         truth: (n,) int64, the true class where it is known for measuring, else -1. Never trained on.
         names: n stable identifiers, for example relative paths.
+        sources: the n pictures as they were found, encoded and in full size, or None where the
+            pixels are all there is. Writers copy them.
     """
 
     pixels: Pixels
     labels: Tensor
     truth: Tensor
     names: Sequence[str]
+    sources: Sources | None = None
 
     def __post_init__(self) -> None:
-        sizes = {len(self.pixels), len(self.labels), len(self.truth), len(self.names)}
+        columns = (self.pixels, self.labels, self.truth, self.names, self.sources)
+        sizes = {len(column) for column in columns if column is not None}
         if len(sizes) != 1:
-            raise ValueError(f"pixels, labels, truth and names differ in length: {sorted(sizes)}")
+            raise ValueError(
+                f"pixels, labels, truth, names and sources differ in length: {sorted(sizes)}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +61,7 @@ class ImageSet:
             self.labels[index],
             self.truth[index],
             [self.names[i] for i in index.tolist()],
+            None if self.sources is None else self.sources.subset(index),
         )
 
     def batches(
@@ -86,12 +95,12 @@ class Data:
     flip: bool = True
     notes: tuple[str, ...] = field(default=())
 
-    @property
+    @cached_property
     def labelled(self) -> ImageSet:
         """The items of ``train`` that a person labelled."""
         return self.train.subset(self.train.labels >= 0)
 
-    @property
+    @cached_property
     def unlabelled(self) -> ImageSet:
         """The items of ``train`` that nobody labelled."""
         return self.train.subset(self.train.labels < 0)
@@ -114,6 +123,16 @@ class Data:
             Weak(flip=self.flip, padding=padding),
             Strong(flip=self.flip, padding=padding, cutout=0.5),
         )
+
+    def to(self, device: torch.device) -> Data:
+        """The same job with the pictures that are kept in memory on ``device``."""
+
+        def move(images: ImageSet | None) -> ImageSet | None:
+            return None if images is None else replace(images, pixels=images.pixels.to(device))
+
+        train = move(self.train)
+        assert train is not None
+        return replace(self, train=train, val=move(self.val), test=move(self.test))
 
     def with_train(self, train: ImageSet) -> Data:
         """The same job with other training items."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leaven.data.dataset import ImageSet
 from leaven.data.pixels import MemoryPixels
+from leaven.errors import ConfigError
 
 
 @dataclass(slots=True)
@@ -64,15 +65,27 @@ class Stream:
         self.size = size
         self.whole_epochs = whole_epochs
         self.targets = images.labels if targets is None else targets
+        self.truth = images.truth
+        self._orders: dict[int, Tensor] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: tuple[int, Tensor, Future[Tensor]] | None = None
         self.index = torch.arange(len(images)) if index is None else index
         if whole_epochs and len(self.index) < size:
             raise ValueError(f"whole epochs need {size} items, there are {len(self.index)}")
         self.position = 0
         self._seed, self._rank, self._world = 0, 0, 1
         self._device = torch.device("cpu")
-        self._orders: dict[int, Tensor] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._ahead: tuple[int, Future[Sample]] | None = None
+
+    @property
+    def index(self) -> Tensor:
+        """(m,) int64, the items that are drawn. It is replaced as a whole, never changed in place."""
+        return self._index
+
+    @index.setter
+    def index(self, index: Tensor) -> None:
+        self._index = index.cpu()
+        self._orders.clear()
+        self._ahead = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -82,13 +95,25 @@ class Stream:
     @property
     def epoch(self) -> int:
         """Whole epochs given out so far."""
-        return self.position // self.steps_per_epoch
+        return self.position * self.size // self._length
 
     def start(self, seed: int, device: torch.device, rank: int = 0, world: int = 1) -> None:
-        """Sets the seed, the device of the batches and this process's slice of them."""
+        """Sets the seed, the device of the batches and this process's slice of them.
+
+        Raises:
+            ConfigError: the batch cannot be divided equally over the processes.
+        """
+        if self.size % world:
+            raise ConfigError(
+                f"A batch of {self.size} items is to be divided over {world} processes.",
+                "the same number of items for each process",
+                f"choose a batch size that is a multiple of {world}, or another number of "
+                "processes.",
+            )
         self._seed, self._device, self._rank, self._world = seed, device, rank, world
         self.pixels = self.pixels.to(device)
         self.targets = self.targets.to(device)
+        self.truth = self.truth.to(device)
         self._orders.clear()
         self._ahead = None
 
@@ -109,41 +134,54 @@ class Stream:
         self.position = int(state["position"])
         self.index = state["index"]
         self.targets = state["targets"].to(self._device)
-        self._orders.clear()
-        self._ahead = None
+
+    @property
+    def _length(self) -> int:
+        """Items in an epoch."""
+        return self.steps_per_epoch * self.size if self.whole_epochs else len(self.index)
 
     def _take(self, position: int) -> Sample:
+        items, images = self._decoded(position)
+        items = items.to(self._device, non_blocking=True)
+        # The targets may have been replaced since the pictures were asked for.
+        return Sample(images.to(self._device, non_blocking=True), self.targets[items], items)
+
+    def _decoded(self, position: int) -> tuple[Tensor, Tensor]:
         if isinstance(self.pixels, MemoryPixels):
-            return self._make(position)
+            items = self._items(position)
+            return items, self.pixels.batch(items)
         # Decoding takes longer than a step may: make the next batch while this one is used.
-        ahead, self._ahead = self._ahead, None
+        ahead = self._ahead
+        if ahead is None or ahead[0] != position:
+            ahead = self._ask(position)
+        images = ahead[2].result()
+        self._ahead = self._ask(position + 1)
+        return ahead[1], images
+
+    def _ask(self, position: int) -> tuple[int, Tensor, Future[Tensor]]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="leaven-batches")
-        sample = ahead[1].result() if ahead and ahead[0] == position else self._make(position)
-        self._ahead = (position + 1, self._pool.submit(self._make, position + 1))
-        return sample
-
-    def _make(self, position: int) -> Sample:
-        items = self._items(position)[self._rank :: self._world]
-        images = self.pixels.batch(items).to(self._device, non_blocking=True)
-        items = items.to(self._device, non_blocking=True)
-        return Sample(images, self.targets[items], items)
+        items = self._items(position)
+        return position, items, self._pool.submit(self.pixels.batch, items)
 
     def _items(self, position: int) -> Tensor:
-        count = len(self.index)
-        length = self.steps_per_epoch * self.size if self.whole_epochs else count
+        """This process's items of the batch at ``position``."""
         first, parts, wanted = position * self.size, [], self.size
+        self._forget(first // self._length)
         while wanted:
-            epoch, offset = divmod(first, length)
-            part = self._order(epoch)[offset : min(offset + wanted, length)]
+            epoch, offset = divmod(first, self._length)
+            part = self._order(epoch)[offset : min(offset + wanted, self._length)]
             parts.append(part)
             first, wanted = first + len(part), wanted - len(part)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        return torch.cat(parts)[self._rank :: self._world]
+
+    def _forget(self, epoch: int) -> None:
+        """Drops the orders of the epochs before ``epoch``."""
+        for earlier in [known for known in self._orders if known < epoch]:
+            del self._orders[earlier]
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            if len(self._orders) > 64:
-                self._orders.clear()
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
             self._orders[epoch] = self.index[torch.randperm(len(self.index), generator=generator)]
         return self._orders[epoch]

@@ -79,6 +79,34 @@ class ClassLabels:
         """The same labels, trusted by ``weight`` (n,)."""
         return replace(self, weight=weight)
 
+    def filled(self, labels: ClassLabels) -> ClassLabels:
+        """These labels with the rows of unknown class replaced by ``labels``, in their order.
+
+        Raises:
+            ValueError: there are not as many unknown rows as ``labels``.
+        """
+        unknown = self.classes < 0
+        if int(unknown.sum()) != len(labels):
+            raise ValueError(f"{int(unknown.sum())} rows are unknown, {len(labels)} are given")
+
+        def fill(own: Tensor, other: Tensor) -> Tensor:
+            own = own.clone()
+            own[unknown] = other.to(own)
+            return own
+
+        probs = None
+        if labels.probs is not None:
+            count = labels.probs.shape[1]
+            known = torch.nn.functional.one_hot(self.classes.clamp_min(0), count).float()
+            probs = fill(known if self.probs is None else self.probs, labels.probs)
+        return ClassLabels(
+            fill(self.classes, labels.classes),
+            fill(self.confidence, labels.confidence),
+            fill(self.weight, labels.weight),
+            fill(self.source, labels.source),
+            probs,
+        )
+
     def cpu(self) -> ClassLabels:
         """The same labels in main memory."""
         probs = None if self.probs is None else self.probs.cpu()

@@ -1,0 +1,6 @@
+"""What an unlabelled item may be."""
+
+from leaven.propose.draw_labels import draw_labels
+from leaven.propose.predict import Pictures, label_pass, predict, predict_features
+
+__all__ = ["Pictures", "draw_labels", "label_pass", "predict", "predict_features"]

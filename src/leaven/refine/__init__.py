@@ -1,0 +1,16 @@
+"""Makes proposals better from structure."""
+
+from leaven.refine.alignment import AlignmentQueue, DistributionAlignment, align, sharpen
+from leaven.refine.memory import LabelledMemory
+from leaven.refine.similarity import aggregate, blend, unfold
+
+__all__ = [
+    "AlignmentQueue",
+    "DistributionAlignment",
+    "LabelledMemory",
+    "aggregate",
+    "align",
+    "blend",
+    "sharpen",
+    "unfold",
+]

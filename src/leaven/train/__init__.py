@@ -1,0 +1,23 @@
+"""The engine: steps, rounds, optimisers, averages of weights, checkpoints, logs."""
+
+from leaven.train.averaging import EMA, WeightAverage, refresh_batch_norm
+from leaven.train.budget import Budget
+from leaven.train.checkpoint import Checkpoints
+from leaven.train.keep import Keep
+from leaven.train.optimizer import Optimizer, Recipe
+from leaven.train.settings import Settings
+from leaven.train.trainer import Batch, Trainer
+
+__all__ = [
+    "EMA",
+    "Batch",
+    "Budget",
+    "Checkpoints",
+    "Keep",
+    "Optimizer",
+    "Recipe",
+    "Settings",
+    "Trainer",
+    "WeightAverage",
+    "refresh_batch_norm",
+]

@@ -1,0 +1,67 @@
+"""What a reader found: where every picture is, and what was said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from leaven.data.sources import SourceList
+from leaven.labels.classes import UNKNOWN
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The names of splits as people write them, in lower case, and as leaven calls them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Pictures that were found and not yet decoded.
+
+    Attributes:
+        name: what the data are called.
+        sources: where the n pictures are.
+        names: n stable identifiers.
+        labels: (n,) int64, the given class or -1.
+        splits: n of "train", "val", "test".
+        classes: the class names in the order of their indices.
+        notes: what people should know.
+    """
+
+    name: str
+    sources: SourceList
+    names: Sequence[str]
+    labels: Tensor
+    splits: Sequence[str]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in alphabetical order, or in that of their numbers when all are numbers."""
+    distinct = set(names)
+    if all(name.isdecimal() for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def class_indices(labels: Iterable[str | None], classes: Sequence[str]) -> Tensor:
+    """(n,) int64 positions of ``labels`` in ``classes``; -1 for None."""
+    position = {name: index for index, name in enumerate(classes)}
+    known = [UNKNOWN if label is None else position[label] for label in labels]
+    return torch.tensor(known, dtype=torch.int64)
+
+
+def some(names: Sequence[str], count: int = 5) -> str:
+    """The first names as a list in words, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

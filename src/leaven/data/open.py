@@ -1,0 +1,234 @@
+"""The one way in: whatever holds the pictures becomes the data of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from leaven.data.dataset import Data, ImageSet
+from leaven.data.embedded import DIGITS, digits
+from leaven.data.evidence import hide_labels
+from leaven.data.holdout import hold_out
+from leaven.data.listing import Listing
+from leaven.data.loading import Loaded, load
+from leaven.errors import DataError
+
+_EXPERIMENT_TEST_SHARE = 0.3
+_TEST_SHARE = 0.2
+_LEAST_KEPT = 20
+
+
+def open_data(
+    source: str | Path | None,
+    *,
+    labels: Path | None = None,
+    labels_per_class: int | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    flip: bool | None = None,
+    max_unreadable: float = 0.01,
+    memory_limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Data:
+    """Reads pictures with their labels, decodes them, and holds items out.
+
+    Test items: those of the split ``test`` where there is one. Else, for the digits and with
+    ``labels_per_class``, the share ``test_share`` (0.3) of the known items, before any label is
+    hidden. Else the share
+    ``test_share`` (0.2) of the labels, where every class keeps at least 20; with fewer there is
+    no test set. Every choice is stratified by class and depends on ``seed`` alone.
+
+    Args:
+        source: None or ``"digits"`` for the embedded digits, ``"torchvision:NAME@ROOT"``, or the
+            path of an image folder, a Parquet file, a folder of Parquet files, or a Hugging Face
+            data set; see the readers.
+        labels: a CSV file with the columns file and label, for a folder of pictures.
+        labels_per_class: for an experiment: keep so many labels per class and hide the others,
+            which are then the truth to measure against. At least 1.
+        image_size: the side of the pictures, at least 8; else their own where they have one
+            size up to 96, and 64 where not.
+        seed: of all choices, at least 0.
+        test_share: the share to hold out as test, in [0, 1); 0 for none.
+        val_share: the share of the training labels to hold out as val, in [0, 1), where the data
+            have no split ``val``; at least one per class.
+        flip: whether a mirrored picture shows the same class. When None, true for colour and
+            false for grey pictures, which are often signs that change their meaning.
+        max_unreadable: the share of unreadable pictures that is skipped, in [0, 1].
+        memory_limit: bytes of decoded pictures to keep in memory; half of the free memory when
+            None. More are decoded when they are wanted.
+        progress: called with the steps done and the steps in all.
+
+    Raises:
+        DataError: the data or an argument cannot be used; says what to do.
+        MissingExtraError: an optional package is needed.
+    """
+    _check_count("labels_per_class", labels_per_class, 1)
+    _check_count("image_size", image_size, 8)
+    _check_count("memory_limit", memory_limit, 0)
+    _check_count("seed", seed, 0)
+    _check_share("test_share", test_share, below=True)
+    _check_share("val_share", val_share, below=True)
+    _check_share("max_unreadable", max_unreadable, below=False)
+
+    listing = _read(source, labels)
+    _check_classes(listing)
+    loaded = load(
+        listing,
+        image_size=image_size,
+        max_unreadable=max_unreadable,
+        memory_limit=memory_limit,
+        progress=progress,
+    )
+    division = _Division(loaded, listing.classes, seed)
+    if test_share is None and source in (None, DIGITS):
+        test_share = _EXPERIMENT_TEST_SHARE
+    division.take_test(test_share, experiment=labels_per_class is not None)
+    if labels_per_class is not None:
+        division.train = hide_labels(division.train, listing.classes, labels_per_class, seed)
+    division.take_val(val_share)
+    return Data(
+        name=listing.name,
+        classes=listing.classes,
+        train=division.train,
+        val=division.val,
+        test=division.test,
+        flip=division.train.pixels.shape[0] > 1 if flip is None else flip,
+        notes=tuple(division.notes),
+    )
+
+
+class _Division:
+    """The items on their way to train, val and test."""
+
+    def __init__(self, loaded: Loaded, classes: tuple[str, ...], seed: int) -> None:
+        self.classes, self.seed = classes, seed
+        self.notes = list(loaded.notes)
+        self.train = loaded.images.subset(_of_split(loaded, "train"))
+        self.val = self._given(loaded, "val")
+        self.test = self._given(loaded, "test")
+        _check_labels(self.train, classes)
+
+    def take_test(self, share: float | None, *, experiment: bool) -> None:
+        """Holds out the test items, where the data have no split of their own."""
+        if self.test is not None:
+            if share:
+                self.notes.append(f"The data have a test split; the share {share:g} was not used.")
+            return
+        if share is None and not experiment and not self._enough():
+            return
+        default = _EXPERIMENT_TEST_SHARE if experiment else _TEST_SHARE
+        self.test = self._hold_out(default if share is None else share, "test")
+
+    def take_val(self, share: float) -> None:
+        """Holds out the val items, where the data have no split of their own."""
+        if self.val is None:
+            self.val = self._hold_out(share, "val")
+        elif share:
+            self.notes.append(f"The data have a val split; the share {share:g} was not used.")
+
+    def _given(self, loaded: Loaded, split: str) -> ImageSet | None:
+        items = _of_split(loaded, split)
+        known = items & (loaded.images.labels >= 0)
+        unknown = int(items.sum() - known.sum())
+        if unknown:
+            self.notes.append(
+                f"{unknown} pictures of the {split} split have no label and were left out."
+            )
+        return loaded.images.subset(known) if bool(known.any()) else None
+
+    def _enough(self) -> bool:
+        """Whether every class keeps its least number of labels beside a test set."""
+        labels = self.train.labels[self.train.labels >= 0]
+        counts = torch.bincount(labels, minlength=len(self.classes))
+        least = int(counts.argmin())
+        needed = round(_LEAST_KEPT / (1 - _TEST_SHARE))
+        if int(counts[least]) >= needed:
+            return True
+        self.notes.append(
+            f"No test pictures were held out: the class {self.classes[least]!r} has "
+            f"{int(counts[least])} labels, and {needed} per class are needed to spare some."
+        )
+        return False
+
+    def _hold_out(self, share: float, purpose: str) -> ImageSet | None:
+        """Moves a share of the labelled training items out of ``train``."""
+        if share == 0:
+            return None
+        known = (self.train.labels >= 0).nonzero().squeeze(1)
+        _, held = hold_out(self.train.labels[known], share, self.seed, self.classes, purpose)
+        held_out = self.train.subset(known[held])
+        rest = torch.ones(len(self.train), dtype=torch.bool)
+        rest[known[held]] = False
+        self.train = self.train.subset(rest)
+        return held_out
+
+
+def _read(source: str | Path | None, labels: Path | None) -> Listing:
+    from leaven.data.readers import read
+    from leaven.data.readers.vision import PREFIX, read_vision
+
+    named = isinstance(source, str) and (source == DIGITS or source.startswith(PREFIX))
+    if source is not None and not named:
+        return read(Path(source).expanduser(), None if labels is None else Path(labels))
+    if labels is not None:
+        raise DataError(
+            f"A labels file ({labels}) was given with {source or DIGITS}, which has labels.",
+            "a labels file with a folder of pictures",
+            "give the folder, or leave the labels file out.",
+        )
+    if source is None or source == DIGITS:
+        return digits()
+    return read_vision(str(source))
+
+
+def _of_split(loaded: Loaded, split: str) -> torch.Tensor:
+    return torch.tensor([name == split for name in loaded.splits], dtype=torch.bool)
+
+
+def _check_classes(listing: Listing) -> None:
+    if len(listing.classes) >= 2:
+        return
+    found = f"only the class {listing.classes[0]!r}" if listing.classes else "no label at all"
+    raise DataError(
+        f"{listing.name} has {found}.",
+        "at least two classes with a label each",
+        "add labelled pictures of what else there is to tell apart.",
+    )
+
+
+def _check_labels(train: ImageSet, classes: tuple[str, ...]) -> None:
+    counts = torch.bincount(train.labels[train.labels >= 0], minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts.tolist()) if count == 0]
+    if not empty:
+        return
+    one = len(empty) == 1
+    raise DataError(
+        f"The {'class' if one else 'classes'} {', '.join(map(repr, empty))} "
+        f"{'has' if one else 'have'} no labelled picture to learn from.",
+        "at least one readable labelled picture of each class",
+        "label a few pictures of it, or remove the class.",
+    )
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DataError(
+            f"{name} is {value!r}.", f"a whole number, {least} or more", f"correct {name}."
+        )
+
+
+def _check_share(name: str, value: object, *, below: bool) -> None:
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1 or (below and value == 1):  # type: ignore[operator]
+        limit = "below 1" if below else "at most 1"
+        raise DataError(
+            f"{name} is {value!r}.", f"a number of 0 or more, {limit}", f"correct {name}."
+        )

@@ -1,0 +1,265 @@
+"""Parquet files of pictures and labels."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pyarrow import parquet as pq
+from torch import Tensor
+
+from leaven.data.listing import SPLITS, Listing, class_indices, ordered_classes
+from leaven.data.sources import Source
+from leaven.errors import DataError
+from leaven.labels.classes import UNKNOWN
+
+_COLUMNS = (
+    "a column `image` (encoded bytes, a path, or both as {bytes, path}) and a column `label` "
+    "(a class number or name, null where it is not known)"
+)
+_SHARD = re.compile(r"(?P<split>[a-z]+)(-\d+-of-\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """The pictures of one split as an Arrow table.
+
+    Attributes:
+        split: "train", "val" or "test".
+        table: the columns ``image``, ``label`` and maybe ``name``.
+        folder: what paths in it are relative to.
+        prefix: what names are made of where the table has none.
+    """
+
+    split: str
+    table: pa.Table
+    folder: Path
+    prefix: str
+
+
+class ArrowPictures:
+    """The sources in an Arrow column of bytes, paths, or {bytes, path}; nothing is copied."""
+
+    def __init__(self, columns: list[tuple[pa.ChunkedArray, Path]]) -> None:
+        self._folders = [folder for _, folder in columns]
+        self._chunks = [
+            (chunk, owner) for owner, (column, _) in enumerate(columns) for chunk in column.chunks
+        ]
+        self._starts = list(accumulate((len(chunk) for chunk, _ in self._chunks), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int, /) -> Source:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        chunk = bisect_right(self._starts, index) - 1
+        values, owner = self._chunks[chunk]
+        value = values[index - self._starts[chunk]].as_py()
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        return self._folders[owner] / value if isinstance(value, str) else value
+
+
+def split_files(path: Path) -> list[tuple[str, Path]]:
+    """The Parquet files of a folder with their splits, for example train.parquet.
+
+    Parts of a split (``train-00000-of-00002.parquet``) and a folder ``data/`` of them are found
+    too. Without a file of that kind the list is empty.
+    """
+    for folder in (path, path / "data"):
+        found = []
+        for file in sorted(folder.glob("*.parquet")):
+            name = _SHARD.fullmatch(file.stem)
+            if name and name["split"].lower() in SPLITS:
+                found.append((SPLITS[name["split"].lower()], file))
+        if found:
+            return found
+    return []
+
+
+def read_parquet(path: Path) -> Listing:
+    """A Parquet file, or a folder with train.parquet and maybe val.parquet and test.parquet.
+
+    Class names are taken from the schema's metadata (``classes``: a JSON list; or the features
+    that Hugging Face writes); then a label is a position in them, -1 as null, or one of them.
+    Else the distinct labels are the classes. A column ``name`` gives the items' names.
+
+    Raises:
+        DataError: no Parquet file, a column is missing, or a label is out of range.
+    """
+    files = split_files(path) if path.is_dir() else [("train", path)]
+    _check_memory([file for _, file in files], path)
+    tables, classes = [], None
+    for split, file in files:
+        table = _open_table(file)
+        classes = classes or _class_names(table.schema.metadata or {}, file)
+        prefix = file.stem if len(files) > 1 or path.is_dir() else path.stem
+        tables.append(PictureTable(split, table, file.parent, prefix))
+    name = path.resolve().name if path.is_dir() else path.stem
+    return listing_of(name, tables, classes)
+
+
+def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] | None) -> Listing:
+    """The listing of Arrow tables; see ``read_parquet`` for the columns and the errors."""
+    columns = [table.table.column("label") for table in tables]
+    labels, classes = _labels(columns, classes)
+    pictures = ArrowPictures([(table.table.column("image"), table.folder) for table in tables])
+    if not len(pictures):
+        raise DataError(f"{name} has no rows.", "at least one picture", "check the file.")
+    names = [item for table in tables for item in _item_names(table)]
+    if len(set(names)) < len(names):
+        names = [item for table in tables for item in _numbered(table)]
+    splits = [table.split for table in tables for _ in range(table.table.num_rows)]
+    return Listing(name, pictures, names, labels, splits, classes)
+
+
+def _check_memory(files: list[Path], path: Path) -> None:
+    # The encoded pictures are read whole, for Parquet has no quick way to a single row.
+    size, available = sum(file.stat().st_size for file in files), psutil.virtual_memory().available
+    if size > available:
+        raise DataError(
+            f"{path} has {size / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are free.",
+            "encoded pictures that fit in memory",
+            "write the pictures as an image folder, from which they are read when wanted.",
+        )
+
+
+def _open_table(file: Path) -> pa.Table:
+    try:
+        opened = pq.ParquetFile(file)
+        there = opened.schema_arrow.names
+        missing = [column for column in ("image", "label") if column not in there]
+        if missing:
+            raise DataError(
+                f"{file} has no column {' and no column '.join(missing)}; "
+                f"it has: {', '.join(there)}.",
+                _COLUMNS,
+                "rename or add the column.",
+            )
+        wanted = [column for column in ("image", "label", "name") if column in there]
+        table = opened.read(columns=wanted)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{file} is not a whole Parquet file: {error}.", _COLUMNS, "write the file again."
+        ) from error
+    kind = table.schema.field("image").type
+    if not (_is_bytes(kind) or _is_text(kind) or pa.types.is_struct(kind)):
+        raise DataError(
+            f"The column image of {file} has the type {kind}.",
+            "encoded pictures as bytes, paths as text, or both as {bytes, path}",
+            "write the pictures as PNG or JPEG bytes.",
+        )
+    return table
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _class_names(metadata: dict[bytes, bytes], file: Path) -> tuple[str, ...] | None:
+    try:
+        if b"classes" in metadata:
+            return tuple(str(name) for name in json.loads(metadata[b"classes"]))
+        if b"huggingface" in metadata:
+            features = json.loads(metadata[b"huggingface"])["info"]["features"]
+            names = features.get("label", {}).get("names")
+            return tuple(names) if names else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"The class names in the schema of {file} cannot be read: {error}.",
+            'the metadata `classes` as a JSON list, for example ["cat", "dog"]',
+            "write the file again.",
+        ) from error
+    return None
+
+
+def _labels(
+    columns: list[pa.ChunkedArray], classes: tuple[str, ...] | None
+) -> tuple[Tensor, tuple[str, ...]]:
+    """All labels as positions (n,) int64 in the class names, which are returned too."""
+    values = [value for column in columns for value in _plain(column).to_pylist()]
+    if not all(value is None or isinstance(value, str) for value in values):
+        return _from_numbers(values, classes)
+    values = [value or None for value in values]
+    if classes is None:
+        classes = ordered_classes(value for value in values if value is not None)
+    unknown = sorted({value for value in values if value is not None} - set(classes))
+    if unknown:
+        raise DataError(
+            f"The label {unknown[0]!r} is not one of the class names in the schema.",
+            ", ".join(classes),
+            "correct the labels or the class names.",
+        )
+    return class_indices(values, classes), classes
+
+
+def _from_numbers(
+    values: list[int | None], classes: tuple[str, ...] | None
+) -> tuple[Tensor, tuple[str, ...]]:
+    if classes is None:
+        names = [None if value is None or value == UNKNOWN else str(value) for value in values]
+        classes = ordered_classes(name for name in names if name is not None)
+        return class_indices(names, classes), classes
+    labels = torch.tensor([UNKNOWN if value is None else value for value in values])
+    wrong = labels[(labels < UNKNOWN) | (labels >= len(classes))]
+    if len(wrong):
+        raise DataError(
+            f"The label {int(wrong[0])} is not the position of a class name in the schema.",
+            f"0 to {len(classes) - 1} ({', '.join(classes)}), null where it is not known",
+            "correct the labels or the class names.",
+        )
+    return labels.long(), classes
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The labels as text or whole numbers; whole floats, as pandas writes them, are numbers."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type))
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    elif not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
+        raise DataError(
+            f"The column label has the type {kind}.",
+            "class numbers or class names",
+            "write one class per picture.",
+        )
+    if not pa.types.is_floating(kind):
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"The column label has numbers that are not whole: {error}.",
+            "class numbers or class names",
+            "write one class per picture.",
+        ) from error
+
+
+def _item_names(table: PictureTable) -> list[str]:
+    columns = table.table.column_names
+    if "name" in columns and _is_text(table.table.schema.field("name").type):
+        given: list[Any] = table.table.column("name").to_pylist()
+    elif _is_text(table.table.schema.field("image").type):
+        given = table.table.column("image").to_pylist()
+    else:
+        return _numbered(table)
+    return given if all(given) else _numbered(table)
+
+
+def _numbered(table: PictureTable) -> list[str]:
+    return [f"{table.prefix}/{row:06d}" for row in range(table.table.num_rows)]

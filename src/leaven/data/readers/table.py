@@ -1,0 +1,171 @@
+"""A folder of pictures with a CSV file of labels."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+
+from leaven.data.listing import SPLITS, Listing, class_indices, ordered_classes, some
+from leaven.data.readers.folder import Found, find_pictures, others_note, split_of
+from leaven.errors import DataError
+
+_COLUMNS = "a CSV file with a header row and the columns file and label (and maybe split)"
+_MOST_COMPARED = 5000
+_YES, _NO = {"", "true", "1", "yes"}, {"false", "0", "no"}
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    file: str
+    label: str | None
+    split: str | None
+    accepted: bool
+
+
+def read_table(path: Path, labels: Path) -> Listing:
+    """The pictures below ``path`` with the labels that the CSV file ``labels`` gives them.
+
+    Columns: ``file`` (relative to ``path``), ``label`` (empty: not labelled), and where there
+    are such ``split`` (train, val or test) and ``accepted`` (false: the label is a proposal that
+    was not accepted, and counts as none). Pictures without a row have no label.
+
+    Raises:
+        DataError: a column is missing, a row names an unknown file or split, or two rows give
+            one file different labels.
+    """
+    found = find_pictures(path)
+    rows, notes = _distinct(_rows(labels), labels)
+    _check_files(rows, found, path, labels)
+    by_file = {row.file: row for row in rows}
+    given = [by_file.get(name) for name in found.pictures]
+    classes = ordered_classes(row.label for row in rows if row.label is not None)
+    refused = sum(not row.accepted for row in rows)
+    if refused:
+        notes.append(f"{refused} rows of {labels.name} are not accepted and count as unlabelled.")
+    if found.others:
+        notes.append(others_note(found.others))
+    return Listing(
+        path.resolve().name,
+        [path / name for name in found.pictures],
+        found.pictures,
+        class_indices([row.label if row and row.accepted else None for row in given], classes),
+        [
+            row.split if row and row.split else split_of(name, found.has_splits)
+            for name, row in zip(found.pictures, given)
+        ],
+        classes,
+        tuple(notes),
+    )
+
+
+def _rows(labels: Path) -> list[_Row]:
+    try:
+        with labels.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [column.strip().lower() for column in next(reader, [])]
+            missing = [column for column in ("file", "label") if column not in header]
+            if missing:
+                raise DataError(
+                    f"{labels} has no column {' and no column '.join(missing)}; "
+                    f"its first row is: {', '.join(header) or '(empty)'}.",
+                    _COLUMNS,
+                    "name the columns in the first row.",
+                )
+            return [
+                _row(dict(zip(header, values)), reader.line_num, labels)
+                for values in reader
+                if any(value.strip() for value in values)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{labels} is not a CSV file in UTF-8: {error}.", _COLUMNS, "save it as CSV in UTF-8."
+        ) from error
+
+
+def _row(values: dict[str, str], line: int, labels: Path) -> _Row:
+    values = {column: value.strip() for column, value in values.items()}
+    split = values.get("split", "").lower()
+    if split and split not in SPLITS:
+        raise DataError(
+            f"Line {line} of {labels} has the split {split!r}.",
+            "train, val, test or nothing",
+            "correct the row.",
+        )
+    accepted = values.get("accepted", "").lower()
+    if accepted not in _YES | _NO:
+        raise DataError(
+            f"Line {line} of {labels} has {accepted!r} in the column accepted.",
+            "true, false or nothing",
+            "correct the row.",
+        )
+    file = PurePosixPath(values.get("file", "").replace("\\", "/")).as_posix()
+    return _Row(
+        line, file, values.get("label") or None, SPLITS[split] if split else None, accepted in _YES
+    )
+
+
+def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
+    """One row per file, and a note about rows that came twice."""
+    first: dict[str, _Row] = {}
+    conflicts, repeated = [], []
+    for row in rows:
+        earlier = first.setdefault(row.file, row)
+        if earlier is row:
+            continue
+        same = (earlier.label, earlier.split, earlier.accepted)
+        if same == (row.label, row.split, row.accepted):
+            repeated.append(row.file)
+        else:
+            conflicts.append(
+                f"{row.file} (line {earlier.line}: {earlier.label or 'no label'}, "
+                f"line {row.line}: {row.label or 'no label'})"
+            )
+    if conflicts:
+        raise DataError(
+            f"{labels} says different things of the same file: {some(conflicts)}.",
+            "one row per file",
+            "decide which row is right and remove the other.",
+        )
+    if not repeated:
+        return rows, []
+    times = (
+        "row of {} repeats an earlier row"
+        if len(repeated) == 1
+        else "rows of {} repeat earlier rows"
+    )
+    note = f"{len(repeated)} {times.format(labels.name)} and {'was' if len(repeated) == 1 else 'were'} left out: {some(repeated)}."
+    return list(first.values()), [note]
+
+
+def _check_files(rows: list[_Row], found: Found, path: Path, labels: Path) -> None:
+    there = set(found.pictures)
+    unknown = [row for row in rows if row.file not in there]
+    if not unknown:
+        return
+    near = [_nearest(row.file, found.pictures) for row in unknown[:3]]
+    hints = [f"{row.file} -> {name}" for row, name in zip(unknown, near) if name]
+    count = len(unknown)
+    listed = some([f"{row.file} (line {row.line})" for row in unknown])
+    raise DataError(
+        f"{labels} names {count} {'file that is' if count == 1 else 'files that are'} "
+        f"not a picture in {path}: {listed}.",
+        "paths relative to that folder",
+        "correct the rows" + (f"; the nearest names are: {', '.join(hints)}." if hints else "."),
+    )
+
+
+def _nearest(file: str, pictures: list[str]) -> str | None:
+    """A picture of the same name elsewhere, or else of a similar path."""
+    base = PurePosixPath(file).name.lower()
+    for name in pictures:
+        if PurePosixPath(name).name.lower() == base:
+            return name
+    stem = PurePosixPath(base).stem
+    for name in pictures:
+        if PurePosixPath(name).stem.lower() == stem:
+            return name
+    close = get_close_matches(file, pictures[:_MOST_COMPARED], n=1, cutoff=0.5)
+    return close[0] if close else None

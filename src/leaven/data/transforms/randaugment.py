@@ -1,0 +1,196 @@
+"""RandAugment on batches: operations drawn per picture, applied to groups of pictures.
+
+Each slot sorts the pictures of a batch by their operation. Operations on grey levels then share
+one table gather and affine operations one pixel gather, so that a slot costs a few kernels however
+many operations meet in it. Groups are counted on the CPU, where the draws are made: a GPU is never
+waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from leaven.data.transforms import geometric, photometric
+from leaven.draws import Draws
+from leaven.errors import ConfigError, DataError
+
+MAGNITUDES = 30
+"""The magnitude that stands for full strength."""
+
+Strength = Tensor
+"""(n,) float in [-1, 1]: how strong an operation is, and its direction where it has one."""
+
+
+def _factor(strength: Strength) -> Tensor:
+    return 0.95 - 0.9 * strength.abs()
+
+
+def _bits(strength: Strength) -> Tensor:
+    return (8 - 4 * strength.abs()).floor()
+
+
+def _threshold(strength: Strength) -> Tensor:
+    return 256 * (1 - strength.abs())
+
+
+def _degrees(strength: Strength) -> Tensor:
+    return 30 * strength
+
+
+def _slope(strength: Strength) -> Tensor:
+    return 0.3 * strength
+
+
+def _pixels(strength: Strength, side: int) -> Tensor:
+    return (0.3 * side * strength).round()
+
+
+def _none(strength: Strength) -> Tensor:
+    return torch.zeros_like(strength)
+
+
+# Tables from the pictures and the strengths, on the device of the pictures.
+TABLES: dict[str, Callable[[Tensor, Strength], Tensor]] = {
+    "AutoContrast": lambda images, _: photometric.autocontrast_table(images),
+    "Brightness": lambda _, strength: photometric.brightness_table(_factor(strength)),
+    "Contrast": lambda images, strength: photometric.contrast_table(images, _factor(strength)),
+    "Equalize": lambda images, _: photometric.equalize_table(images),
+    "Posterize": lambda _, strength: photometric.posterize_table(_bits(strength)),
+    "Solarize": lambda _, strength: photometric.solarize_table(_threshold(strength)),
+}
+# Maps from the strengths, the height and the width, on the CPU.
+MAPS: dict[str, Callable[[Strength, int, int], Tensor]] = {
+    "Rotate": lambda s, h, w: geometric.rotation_matrix(_degrees(s)),
+    "ShearX": lambda s, h, w: geometric.shear_x_matrix(_slope(s), h),
+    "ShearY": lambda s, h, w: geometric.shear_y_matrix(_slope(s), w),
+    "TranslateX": lambda s, h, w: geometric.translation_matrix(_pixels(s, w), _none(s)),
+    "TranslateY": lambda s, h, w: geometric.translation_matrix(_none(s), _pixels(s, h)),
+}
+OPERATIONS: tuple[str, ...] = (*TABLES, *MAPS, "Color", "Sharpness", "Identity")
+"""The names of the 14 operations; an operation's number is its position here."""
+
+
+class RandAugment:
+    """Operations drawn per picture from the usual fourteen, one after the other.
+
+    With the strength ``s`` in [0, 1] (``magnitude / 30``, or uniform per operation and picture) and
+    a sign drawn where there is a direction, the ranges are those of FixMatch:
+
+    ============================= =========================================================
+    AutoContrast, Equalize        no strength
+    Brightness, Color, Contrast,  factor 0.95 - 0.9 s, in [0.05, 0.95]
+    Sharpness
+    Identity                      the picture as it is
+    Posterize                     floor(8 - 4 s) bits, in 4..8
+    Rotate                        ± 30 s degrees
+    ShearX, ShearY                slope ± 0.3 s
+    Solarize                      threshold 256 (1 - s)
+    TranslateX, TranslateY        ± 0.3 s of the side, to the nearest pixel
+    ============================= =========================================================
+
+    Maps take the nearest pixel. Randomness: one operation, strength and sign per picture and slot.
+
+    Args:
+        ops: operations per picture, at least 0.
+        magnitude: strength of every operation in 0..30, or None for a random one (as FixMatch does).
+        fill: grey level that comes in from outside the picture.
+
+    Raises:
+        ConfigError: a value out of its range.
+
+    Sources: Cubuk et al., RandAugment, 2020 (arXiv:1909.13719); Sohn et al., FixMatch, 2020
+    (arXiv:2001.07685), table 12.
+    """
+
+    def __init__(self, ops: int = 2, magnitude: int | None = 10, fill: int = 0) -> None:
+        if ops < 0:
+            raise ConfigError(f"ops is {ops}.", "0 or more operations per picture", "Set ops=2.")
+        if magnitude is not None and not 0 <= magnitude <= MAGNITUDES:
+            raise ConfigError(
+                f"magnitude is {magnitude}.",
+                f"a number in 0..{MAGNITUDES}, or None for a random one per operation",
+                "Set magnitude=10, or magnitude=None for the setting of FixMatch.",
+            )
+        self.ops, self.magnitude, self.fill = ops, magnitude, fill
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """Changed copies of ``images`` (B, C, H, W) uint8, C 1 or 3, with ``draws`` per sample."""
+        images = geometric.check_images(images)
+        operations, strength = self.draw(len(images), draws)
+        for slot in range(self.ops):
+            images = apply_operations(images, operations[:, slot], strength[:, slot], self.fill)
+        return images
+
+    def draw(self, count: int, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Operations (count, ops) int64 and signed strengths (count, ops), both on the CPU."""
+        host = draws.host()
+        operations = host.integers(count, self.ops, high=len(OPERATIONS))
+        negative = host.flags(count, self.ops)
+        if self.magnitude is None:
+            strength = host.uniform(count, self.ops)
+        else:
+            strength = torch.full((count, self.ops), self.magnitude / MAGNITUDES)
+        return operations, torch.where(negative, -strength, strength)
+
+
+def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill: int = 0) -> Tensor:
+    """Applies one operation to each picture.
+
+    Args:
+        images: (B, C, H, W) uint8, C 1 or 3.
+        operations: (B,) int64 on the CPU, positions in ``OPERATIONS``.
+        strength: (B,) float in [-1, 1] on the CPU; see ``RandAugment``.
+        fill: grey level that comes in from outside the picture.
+
+    Returns:
+        (B, C, H, W) uint8.
+
+    Raises:
+        DataError: pictures, operations or strengths of another shape or dtype.
+    """
+    images = geometric.check_images(images)
+    if operations.shape != strength.shape or operations.shape != images.shape[:1]:
+        raise DataError(
+            f"There are {tuple(operations.shape)} operations and {tuple(strength.shape)} strengths "
+            f"for {len(images)} pictures.",
+            "one of each per picture",
+            f"Pass tensors of shape ({len(images)},).",
+        )
+    order = operations.argsort(stable=True)
+    counts = operations.bincount(minlength=len(OPERATIONS)).tolist()
+    images = images.index_select(0, order.to(images.device, non_blocking=True))
+    groups = dict(zip(OPERATIONS, images.split(counts)))
+    strengths = dict(zip(OPERATIONS, strength[order].split(counts)))
+    tabled, mapped = sum(counts[: len(TABLES)]), sum(counts[: len(TABLES) + len(MAPS)])
+    parts = [
+        _apply_tables(images[:tabled], groups, strengths),
+        _apply_maps(images[tabled:mapped], strengths, fill),
+        photometric.color(groups["Color"], _factor(strengths["Color"])),
+        photometric.sharpness(groups["Sharpness"], _factor(strengths["Sharpness"])),
+        groups["Identity"],
+    ]
+    back = order.argsort().to(images.device, non_blocking=True)
+    return torch.cat(parts).index_select(0, back)
+
+
+def _apply_tables(
+    images: Tensor, groups: dict[str, Tensor], strengths: dict[str, Tensor]
+) -> Tensor:
+    """Looks up ``images``, the groups of ``TABLES`` one after the other, in the groups' tables."""
+    tables = []
+    for name, make in TABLES.items():
+        group = groups[name]
+        strength = strengths[name].to(images.device, non_blocking=True)
+        for part in geometric.chunks(group):
+            tables.append(make(group[part], strength[part]).expand(-1, images.shape[1], -1))
+    return photometric.apply_tables(images, torch.cat(tables)) if tables else images
+
+
+def _apply_maps(images: Tensor, strengths: dict[str, Tensor], fill: int) -> Tensor:
+    """Moves ``images``, the groups of ``MAPS`` one after the other."""
+    height, width = images.shape[2:]
+    matrices = [make(strengths[name], height, width) for name, make in MAPS.items()]
+    return geometric.affine_nearest(images, torch.cat(matrices), fill)

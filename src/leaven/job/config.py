@@ -1,0 +1,112 @@
+"""Everything that defines a run, as one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from leaven.errors import ConfigError, nearest
+from leaven.train import Budget, Settings
+
+DEFAULT_BUDGET = "2000"
+
+
+class RunConfig(BaseModel):
+    """The options of ``leaven run``; the field names are those of the YAML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field("digits", description="folder, Parquet file, torchvision:NAME@ROOT or digits")
+    labels: Path | None = Field(None, description="CSV file with the columns file and label")
+    labels_per_class: int | None = Field(None, ge=1, description="keep so many labels, hide the rest")
+    test_share: float | None = Field(None, ge=0, lt=1, description="share to hold out for measuring")
+    val_share: float = Field(0.0, ge=0, lt=1, description="share of the labels to make choices on")
+    image_size: int | None = Field(None, ge=8, description="side of the pictures")
+    flip: bool | None = Field(None, description="whether a mirrored picture shows the same class")
+    max_unreadable: float = Field(0.01, ge=0, le=1, description="share of bad pictures to skip")
+    method: str = Field("fixmatch", description="see `leaven methods`")
+    model: str = Field("auto", description="a small net, timm:NAME or torchvision:NAME")
+    weights: str | None = Field(None, description="file, or published weights, to start from")
+    options: dict[str, Any] = Field(default_factory=dict, description="further ones of the model")
+    set: dict[str, Any] = Field(default_factory=dict, description="hyperparameters of the method")
+    budget: str = Field(DEFAULT_BUDGET, description="steps (2000) or time (45s, 10m, 1h30m)")
+    seed: int = Field(0, ge=0, description="of everything random")
+    compare: bool = Field(False, description="also train the supervised baseline, same budget")
+    device: str = Field("auto", description="auto, cpu, cuda, ...")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the computing")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 finds the fastest")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
+    out: Path | None = Field(None, description="the run folder; runs/DATA-METHOD-SEED when not set")
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _budget(cls, value: object) -> str:
+        Budget.parse(str(value))
+        return str(value)
+
+    @classmethod
+    def make(cls, **values: Any) -> Self:
+        """The configuration, or a ``ConfigError`` that names the first wrong field."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise ConfigError(
+                    f"The configuration has no field {name!r}.",
+                    nearest(name, cls.model_fields),
+                    "see `leaven run --help`",
+                ) from None
+            raise ConfigError(
+                f"{name} is {first['input']!r}.",
+                first["msg"].lower(),
+                f"change {name} ({cls.model_fields[str(first['loc'][0])].description})",
+            ) from None
+
+    @classmethod
+    def read(cls, path: Path, **changes: Any) -> Self:
+        """The configuration in a YAML file, with ``changes`` on top.
+
+        Raises:
+            ConfigError: no such file, not YAML, or a wrong field.
+        """
+        try:
+            values = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            raise ConfigError(
+                f"There is no configuration {path}.", "a YAML file", "check the path"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(
+                f"{path} cannot be read as YAML: {error}", "a YAML mapping", "mend the file"
+            ) from None
+        if not isinstance(values or {}, dict):
+            raise ConfigError(
+                f"{path} holds a {type(values).__name__}.",
+                "a YAML mapping such as `method: fixmatch`",
+                "write one field a line",
+            )
+        return cls.make(**{**(values or {}), **changes})
+
+    def to_yaml(self) -> str:
+        """As YAML, every field written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def settings(self, *, show: bool) -> Settings:
+        """How to compute."""
+        return Settings(
+            budget=Budget.parse(self.budget),
+            seed=self.seed,
+            model=self.model,
+            weights=self.weights,
+            options=self.options,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            checkpoint_seconds=self.checkpoint_seconds,
+            show=show,
+        )

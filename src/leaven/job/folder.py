@@ -1,0 +1,97 @@
+"""Run folders: made, checked and protected."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from leaven.atomic import replacing
+from leaven.errors import RunError
+from leaven.job.config import RunConfig
+
+LEAST_FREE = 200 * 2**20
+"""Bytes that have to be free before a run starts: checkpoints, labels and the report of a small run."""
+
+_MAY_DIFFER = {"out", "checkpoint_seconds", "threads"}
+
+
+def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
+    """The folder of a run, made or found again, and the configuration that holds in it.
+
+    Raises:
+        RunError: the folder belongs to something else, cannot be written, or the disk is full.
+    """
+    folder = config.out if config.out is not None else _free_name(config, resume)
+    config = config.model_copy(update={"out": folder})
+    known = folder / "config.yaml"
+    if folder.is_file():
+        raise RunError(f"{folder} is a file.", "a folder for the run", "choose another --out")
+    if known.exists():
+        _check_same(config, RunConfig.read(known), folder, resume)
+    elif resume:
+        raise RunError(
+            f"There is no run in {folder}.", "a folder with config.yaml", "start without --resume"
+        )
+    elif folder.exists() and any(folder.iterdir()):
+        raise RunError(
+            f"{folder} is not empty and is no run of leaven.",
+            "a new or empty folder",
+            "choose another --out; nothing was changed",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE:
+            raise RunError(
+                f"{folder} has {free / 2**20:.0f} MiB free.",
+                f"at least {LEAST_FREE / 2**20:.0f} MiB for checkpoints, labels and the report",
+                "free some space or choose another --out",
+            )
+        write_text(known, config.to_yaml())
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written: {error.strerror or error}.",
+            "a folder with permission to write",
+            "choose another --out",
+        ) from error
+    return config, folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text)
+
+
+def _check_same(config: RunConfig, before: RunConfig, folder: Path, resume: bool) -> None:
+    if not resume:
+        raise RunError(
+            f"{folder} belongs to another run ({before.method} on {before.data}).",
+            "a new or empty folder",
+            "go on with it by --resume, or choose another --out; nothing was changed",
+        )
+    mine, theirs = config.model_dump(mode="json"), before.model_dump(mode="json")
+    changed: list[Any] = [
+        f"{name}: {theirs[name]!r} there, {mine[name]!r} now"
+        for name in mine
+        if mine[name] != theirs[name] and name not in _MAY_DIFFER
+    ]
+    if changed:
+        raise RunError(
+            f"The run in {folder} was started with other options ({'; '.join(changed)}).",
+            "the same options",
+            "resume with `--resume --out FOLDER` alone, or start a new run in another folder",
+        )
+
+
+def _free_name(config: RunConfig, resume: bool) -> Path:
+    data = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data.split("@")[0]).stem).strip("-") or "data"
+    base = Path("runs") / f"{data.lower()}-{config.method}-{config.seed}"
+    if resume or not base.exists():
+        return base
+    number = 2
+    while (path := base.with_name(f"{base.name}-{number}")).exists():
+        number += 1
+    return path

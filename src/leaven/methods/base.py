@@ -1,0 +1,138 @@
+"""What every method is: a card, typed hyperparameters and a plain loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from leaven.data import Data
+from leaven.errors import ConfigError, nearest
+from leaven.labels import ClassLabels
+from leaven.models.classifier import Classifier
+from leaven.train import Trainer
+
+
+@dataclass(frozen=True)
+class Card:
+    """What people should know about a method before they use it.
+
+    Attributes:
+        name: what it is called on the command line.
+        title: of the paper, or the usual name.
+        summary: one sentence: how it works.
+        task: for example ``"classification"``.
+        evidence: what it learns from, for example ``"few labels"``.
+        year, venue, paper, code: where it comes from.
+        number: of the system sheet, None for a standard algorithm.
+        parts: the parts of leaven it is made of.
+        claim: what the paper says it gains.
+        measured: what was measured here, with the setting; the claim file has the details.
+    """
+
+    name: str
+    title: str
+    summary: str
+    task: str
+    evidence: str
+    year: int
+    venue: str
+    paper: str
+    code: str = ""
+    number: int | None = None
+    parts: tuple[str, ...] = ()
+    claim: str = ""
+    measured: str = ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a method hands back.
+
+    Attributes:
+        model: the classifier to use.
+        labels: what is believed about ``data.unlabelled``, in its order.
+    """
+
+    model: Classifier
+    labels: ClassLabels
+
+
+class Method(BaseModel, ABC):
+    """A published system: its fields are its hyperparameters, ``fit`` is its loop.
+
+    A subclass with a ``card`` is found by its name. Fields are validated when the method is made:
+    ``FixMatch(threshold=0.9)``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    card: ClassVar[Card]
+
+    @abstractmethod
+    def fit(self, data: Data, trainer: Trainer) -> Fitted:
+        """Learns from ``data`` (that is ``trainer.data``) with the services of ``trainer``."""
+
+    @classmethod
+    def configured(cls, values: dict[str, Any]) -> Self:
+        """The method with hyperparameters by name; ``"recipe.lr"`` reaches into a group.
+
+        Raises:
+            ConfigError: an unknown name, or a value of the wrong type or range.
+        """
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            group, _, rest = name.partition(".")
+            if rest:
+                base = nested.setdefault(group, _defaults(cls, group))
+                base[rest] = value
+            else:
+                nested[name] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            raise _explained(cls, error) from None
+
+    @classmethod
+    def hyperparameters(cls) -> list[tuple[str, str, Any, str]]:
+        """(name, type, default, description) of every hyperparameter, groups written out."""
+        return _fields(cls, "")
+
+
+def _defaults(cls: type[BaseModel], group: str) -> dict[str, Any]:
+    field = cls.model_fields.get(group)
+    default = field.get_default(call_default_factory=True) if field else None
+    return default.model_dump() if isinstance(default, BaseModel) else {}
+
+
+def _fields(cls: type[BaseModel], prefix: str, values: Any = None) -> list[tuple[str, str, Any, str]]:
+    rows: list[tuple[str, str, Any, str]] = []
+    for name, field in cls.model_fields.items():
+        default = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            rows += _fields(type(default), f"{prefix}{name}.", default)
+            continue
+        kind = getattr(field.annotation, "__name__", "") or str(field.annotation)
+        if "[" in str(field.annotation) or "|" in str(field.annotation):
+            kind = str(field.annotation).replace("typing.", "")
+        rows.append((prefix + name, kind, default, field.description or ""))
+    return rows
+
+
+def _explained(cls: type[Method], error: ValidationError) -> ConfigError:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    known = [row[0] for row in cls.hyperparameters()]
+    if first["type"] == "extra_forbidden":
+        return ConfigError(
+            f"{cls.card.name} has no hyperparameter {name!r}.",
+            nearest(name, known),
+            f"see `leaven methods {cls.card.name}`",
+        )
+    return ConfigError(
+        f"The hyperparameter {name} of {cls.card.name} is {first['input']!r}.",
+        first["msg"].lower(),
+        f"see `leaven methods {cls.card.name}` for types, ranges and defaults",
+    )

@@ -1,0 +1,119 @@
+"""A classifier in a folder: ``model.safetensors`` and ``model.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model as load_tensors
+from safetensors.torch import save_model as save_tensors
+
+from leaven.atomic import replacing
+from leaven.errors import LeavenError, ModelError
+from leaven.models.build import build_model
+from leaven.models.classifier import Classifier, ModelSpec
+from leaven.version import __version__
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save_model(model: Classifier, folder: Path | str, extra: dict[str, Any] | None = None) -> Path:
+    """Write ``model`` into ``folder`` and return the folder.
+
+    ``model.json`` holds the version of leaven, the ``spec`` and what is in ``extra`` (JSON
+    values), and is enough to build the net again. Each file is written beside its place and
+    moved there. Tensors that share memory are written once.
+
+    Raises:
+        ModelError: when the files cannot be written.
+    """
+    folder = Path(folder)
+    values = {"leaven": __version__, "spec": model.spec.to_json(), "extra": extra or {}}
+    description = json.dumps(values, indent=2, ensure_ascii=False)
+    try:
+        with replacing(folder / WEIGHTS) as partial:
+            save_tensors(model, str(partial), metadata={"format": "pt", "leaven": __version__})
+        with replacing(folder / DESCRIPTION) as partial:
+            partial.write_text(description, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"The model cannot be written to {folder}: {error}.",
+            "a folder that can be written, with free space",
+            "Free space or change permissions, and save again.",
+        ) from error
+    return folder
+
+
+def load_model(folder: Path | str) -> Classifier:
+    """The classifier in ``folder``, on the CPU and in evaluation mode.
+
+    The state of torch's random generator is left as it was.
+
+    Raises:
+        ModelError: when a file is missing or damaged, or the two do not fit each other.
+        MissingExtraError: when the net needs a package that is not installed.
+    """
+    folder = Path(folder)
+    spec = _read_spec(folder / DESCRIPTION)
+    _check_whole(folder / WEIGHTS)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(
+            spec.name,
+            spec.classes,
+            spec.shape,
+            mean=spec.mean,
+            std=spec.std,
+            dropout=spec.dropout,
+            options=spec.options,
+        )
+    try:
+        load_tensors(model, folder / WEIGHTS)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{WEIGHTS} and {DESCRIPTION} in {folder} are not of the same model: {reason}.",
+            "the two files of one saved model",
+            "Copy the whole folder again, or save the model again.",
+        ) from error
+    return model.eval()
+
+
+def _read_spec(path: Path) -> ModelSpec:
+    try:
+        return ModelSpec.from_json(json.loads(path.read_text(encoding="utf-8"))["spec"])
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except LeavenError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged: {error}.",
+            "the JSON that leaven writes beside the weights",
+            "Copy the folder again, or save the model again.",
+        ) from error
+
+
+def _check_whole(path: Path) -> None:
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} is damaged: {error}.",
+            "a whole .safetensors file",
+            "Copy the folder again, or save the model again.",
+        ) from error
+
+
+def _missing(path: Path) -> ModelError:
+    return ModelError(
+        f"There is no {path}.",
+        f"a folder with {WEIGHTS} and {DESCRIPTION}",
+        "Give the folder 'model' of a run, or wait until the run has saved its model.",
+    )

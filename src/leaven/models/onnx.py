@@ -1,0 +1,127 @@
+"""Export to ONNX, checked against torch."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from leaven.atomic import replacing
+from leaven.errors import MissingExtraError, ModelError
+from leaven.models.classifier import Classifier
+
+TOLERANCE = 1e-3
+"""The largest difference of a logit from torch's, relative to the largest logit or 1."""
+
+
+def export_onnx(model: Classifier, path: Path | str, *, check: bool = True) -> float:
+    """Write ``model`` as ONNX and return the largest difference of its logits from torch's.
+
+    The graph has the input ``images``, uint8 (batch, C, H, W) with any batch size, and the output
+    ``logits``, float32 (batch, K); normalisation is inside. Pictures as float in [0, 1] are
+    turned into uint8 by ``round(255 * images)``. The weights are inside the one file. With
+    ``check=False`` nothing is compared and 0 is returned.
+
+    Raises:
+        MissingExtraError: when onnx, onnxscript or onnxruntime is not installed.
+        ModelError: when the net cannot be exported or the file written, or a difference is above
+            ``TOLERANCE * max(1, largest logit)``; nothing is written then.
+    """
+    _need_packages(check)
+    path = Path(path)
+    still = copy.deepcopy(model).cpu().float().eval()
+    still.precision = None
+    images = _sample(still, 2)
+    try:
+        with replacing(path) as partial:
+            _export(still, images, partial)
+            return _difference(still, partial) if check else 0.0
+    except OSError as error:
+        raise ModelError(
+            f"The model cannot be written to {path}: {error}.",
+            "a folder that can be written, with free space",
+            "Choose another path.",
+        ) from error
+
+
+def _export(model: Classifier, images: Tensor, path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                model,
+                (images,),
+                str(path),
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes={"images": {0: batch}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ModelError(
+            f"The model {model.spec.name!r} cannot be exported: {str(error)[:300]}.",
+            "a net made of operations that ONNX has",
+            "Use another model, or the .safetensors file.",
+        ) from error
+
+
+def _difference(model: Classifier, path: Path) -> float:
+    """Compared at batch sizes other than the one that was traced."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    worst, scale = 0.0, 1.0
+    for size in (1, 5):
+        images = _sample(model, size)
+        with torch.no_grad():
+            expected = model(images)
+        (found,) = session.run(["logits"], {"images": images.numpy()})
+        worst = max(worst, float((torch.from_numpy(found) - expected).abs().max()))
+        scale = max(scale, float(expected.abs().max()))
+    if not worst <= TOLERANCE * scale:
+        raise ModelError(
+            f"The exported model {model.spec.name!r} differs from torch by {worst:.2g} in a logit.",
+            f"at most {TOLERANCE * scale:.2g}",
+            "Use the .safetensors file, and report the model.",
+        )
+    return worst
+
+
+def _sample(model: Classifier, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(size)
+    shape = (size, *model.spec.shape)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def _need_packages(check: bool) -> None:
+    for package in ("onnx", "onnxscript", *(("onnxruntime",) if check else ())):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtraError(package, "onnx", "the export to ONNX") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports its own progress; what goes wrong is raised."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,360 @@
+"""What a report says, worked out from a run folder: the variables of the template."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.labels.classes import Source
+from leaven.quality import classification_metrics, confusion, per_class, reliability
+from leaven.report import words
+from leaven.report.charts import Chart, Points, heat, line_chart, reliability_bins
+from leaven.report.folder import Record, RunFolder, Test
+
+LARGEST_MATRIX = 60
+"""A confusion matrix of more classes is not drawn: its cells could not be told apart."""
+
+NUMBERED_MATRIX = 16
+"""Up to so many classes the cells carry their counts."""
+
+LONG_NAME = 3
+"""Longer class names stand upright above their column."""
+
+MIX_UPS = 8
+
+NOT_CURVES = {"step", "round", "seconds", "phase"}
+
+CURVE_NAMES = {
+    "accuracy": "leaven",
+    "accepted_share": "accepted",
+    "label_accuracy": "accepted labels that are right",
+    "agreement": "teacher and student agree",
+    "loss": "total",
+    "images_per_second": "images per second",
+    "nll": "negative log-likelihood",
+    "ece": "calibration error",
+}
+
+LABEL_CURVES = ("accepted_share", "label_accuracy", "agreement")
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class in figures; None where there is nothing to judge."""
+
+    name: str
+    labelled: int
+    accepted: int | None
+    share: float | None
+    precision: float | None
+    recall: float | None
+    test_items: int | None
+    test_recall: float | None
+
+
+def content(run: RunFolder) -> dict[str, Any]:
+    """The variables of ``report.html.j2``."""
+    summary = run.summary
+    return {
+        "head": _head(run),
+        "numbers": _numbers(run),
+        "health": [_finding(entry) for entry in _dicts(summary.get("health"))],
+        "finished": bool(summary),
+        "problems": run.problems,
+        "charts": _charts(run),
+        "more_charts": _more_charts(run.metrics),
+        "classes": _class_rows(run),
+        "truth_known": run.truth is not None,
+        "reliability": _reliability(run.test),
+        "confusion": _confusion(run),
+        "galleries": _galleries(run),
+        "config": _pairs(run.config),
+        "environment": _pairs(_mapping(summary.get("environment"))),
+        "version": _text(summary.get("leaven")),
+    }
+
+
+def _head(run: RunFolder) -> Record:
+    summary, config = run.summary, run.config
+    data = _mapping(summary.get("data"))
+    labels = _mapping(summary.get("labels"))
+    accuracy = words.number(_mapping(summary.get("metrics")).get("accuracy"))
+    baseline = words.number(_mapping(summary.get("baseline")).get("accuracy"))
+    figure, meaning = accuracy, "test accuracy"
+    if figure is None:
+        figure, meaning = words.number(labels.get("accuracy")), "of the accepted labels are right"
+    if figure is None:
+        figure = words.number(labels.get("estimated_accuracy"))
+        meaning = "estimated accuracy of the accepted labels"
+    bars = [("leaven", accuracy), ("labels alone", baseline)]
+    compared = accuracy is not None and baseline is not None
+    return {
+        "name": _text(data.get("name") or run.path.name),
+        "task": _text(summary.get("task") or "run"),
+        "method": _text(summary.get("method") or config.get("method")),
+        "model": _text(summary.get("model") or config.get("model")),
+        "classes": len(run.classes),
+        "labelled": data.get("labelled"),
+        "figure": figure,
+        "meaning": meaning,
+        "gain": accuracy - baseline if accuracy is not None and baseline is not None else None,
+        "bars": [(name, value) for name, value in bars if value is not None] if compared else [],
+    }
+
+
+def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
+    """Name, value and a word more of each key number."""
+    summary = run.summary
+    data, labels = _mapping(summary.get("data")), _mapping(summary.get("labels"))
+    right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
+    known = words.number(right) is not None
+    return [
+        ("labelled", words.count(data.get("labelled")), "by people"),
+        ("unlabelled", words.count(data.get("unlabelled")), "items"),
+        (
+            "accepted",
+            words.percent(labels.get("accepted_share")),
+            f"{words.count(labels.get('accepted'))} labels",
+        ),
+        (
+            "label accuracy",
+            words.percent(right if known else estimated),
+            f"measured; estimated {words.percent(estimated)}" if known else "estimated",
+        ),
+        ("steps", words.count(summary.get("steps")), f"seed {_text(summary.get('seed'))}"),
+        ("time", words.duration(summary.get("seconds")), "training"),
+        ("speed", words.count(summary.get("images_per_second")), "images per second"),
+        ("device", _text(summary.get("device")), _text(summary.get("precision"))),
+    ]
+
+
+def _finding(entry: Record) -> Record:
+    level = entry.get("level")
+    return {
+        "level": level if level in ("info", "warning", "error") else "info",
+        "code": _text(entry.get("code")),
+        "text": _text(entry.get("text")),
+    }
+
+
+def _charts(run: RunFolder) -> list[Chart]:
+    metrics = run.metrics
+    keys = _keys(metrics)
+    marks = _phases(metrics)
+    held_out = [
+        key
+        for key in keys
+        if key == "accuracy" or (key.endswith("_accuracy") and key not in _ELSEWHERE)
+    ]
+    accuracy = {_curve_name(key): _curve(metrics, key) for key in held_out}
+    alone = "labels alone"
+    accuracy |= {alone: _curve(run.baseline, "accuracy")}
+    losses = [key for key in keys if key == "loss" or key.startswith("loss/")]
+    charts = [
+        line_chart(
+            "Accuracy on held-out items",
+            accuracy,
+            note="Measured while training; items nobody learns from.",
+            percent=True,
+            dashed=frozenset([alone]),
+            marks=marks,
+        ),
+        line_chart(
+            "Pseudo-labels",
+            {_curve_name(key): _curve(metrics, key) for key in LABEL_CURVES},
+            note="How many proposals are trusted, and how good they are.",
+            percent=True,
+            marks=marks,
+        ),
+        line_chart(
+            "Losses",
+            {_curve_name(key): _curve(metrics, key) for key in losses},
+            note="Means between two lines of the log.",
+            marks=marks,
+        ),
+        _rounds_chart(run),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+_ELSEWHERE = {"label_accuracy", "balanced_accuracy"}
+
+
+def _rounds_chart(run: RunFolder) -> Chart | None:
+    if len(run.rounds) < 2:
+        return None
+    shares = [(r.number, r.accepted / max(r.items, 1)) for r in run.rounds]
+    right = [(r.number, r.accuracy) for r in run.rounds if r.accuracy is not None]
+    series: dict[str, Points] = {"accepted": shares, "accepted labels that are right": right}
+    return line_chart(
+        "Labels round by round", series, note="As stored.", percent=True, x_name="round"
+    )
+
+
+def _more_charts(metrics: Sequence[Record]) -> list[Chart]:
+    """A small chart for every scalar that has no place in the others."""
+    shown = {"accuracy", "loss", *LABEL_CURVES}
+    keys = [
+        key
+        for key in _keys(metrics)
+        if key not in shown
+        and not key.startswith("loss/")
+        and (key in _ELSEWHERE or not key.endswith("_accuracy"))
+    ]
+    charts = [
+        line_chart(_curve_name(key), {_curve_name(key): _curve(metrics, key)}) for key in keys
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def _keys(metrics: Iterable[Record]) -> list[str]:
+    """The names of the scalars, in the order of their first line."""
+    found: dict[str, None] = {}
+    for record in metrics:
+        found |= {key: None for key, value in record.items() if words.number(value) is not None}
+    return [key for key in found if key not in NOT_CURVES]
+
+
+def _curve(metrics: Iterable[Record], key: str) -> Points:
+    pairs = ((words.number(line.get("step")), words.number(line.get(key))) for line in metrics)
+    return [(x, y) for x, y in pairs if x is not None and y is not None]
+
+
+def _curve_name(key: str) -> str:
+    return CURVE_NAMES.get(key, key.removeprefix("loss/").replace("_", " "))
+
+
+def _phases(metrics: Sequence[Record]) -> list[float]:
+    """The steps at which a new round or phase begins."""
+    marks, before = [], None
+    for line in metrics:
+        now = (line.get("phase"), line.get("round"))
+        step = words.number(line.get("step"))
+        if before is not None and now != before and step is not None:
+            marks.append(step)
+        before = now
+    return marks
+
+
+def _class_rows(run: RunFolder) -> list[ClassRow]:
+    size = len(run.classes)
+    labelled = torch.zeros(size, dtype=torch.long)
+    table = matrix = None
+    if run.labels is not None and size:
+        person = run.labels.source == int(Source.PERSON)
+        labelled = torch.bincount(run.labels.classes[person].clamp_min(0), minlength=size)
+        truth = torch.full_like(run.labels.classes, -1) if run.truth is None else run.truth
+        table = per_class(run.labels.select(~person), truth[~person], size)
+    if _fits(run.test, size):
+        matrix = confusion(run.test.probs.argmax(1), run.test.truth, size)
+    if table is None and matrix is None:
+        return []
+    return [
+        ClassRow(
+            name=name,
+            labelled=int(labelled[k]),
+            accepted=None if table is None else int(table.support[k]),
+            share=None if table is None else float(table.share[k]),
+            precision=None if table is None else words.number(float(table.precision[k])),
+            recall=None if table is None else words.number(float(table.recall[k])),
+            test_items=None if matrix is None else int(matrix[k].sum()),
+            test_recall=None if matrix is None else _ratio(matrix[k, k], matrix[k].sum()),
+        )
+        for k, name in enumerate(run.classes)
+    ]
+
+
+def _reliability(test: Test | None) -> Record | None:
+    if test is None or not bool((test.truth >= 0).any()):
+        return None
+    found = reliability(test.probs, test.truth)
+    metrics = classification_metrics(test.probs, test.truth)
+    gap = metrics["confidence"] - metrics["accuracy"]
+    return {"bins": reliability_bins(found), "metrics": metrics, "gap": gap}
+
+
+def _confusion(run: RunFolder) -> Record | None:
+    size = len(run.classes)
+    if not _fits(run.test, size):
+        return None
+    counts = confusion(run.test.probs.argmax(1), run.test.truth, size)
+    wrong = counts.clone().fill_diagonal_(0)
+    value, place = wrong.flatten().topk(min(MIX_UPS, size * size))
+    mix_ups = [
+        {
+            "truth": run.classes[cell // size],
+            "said": run.classes[cell % size],
+            "count": n,
+            "of": int(counts[cell // size].sum()),
+        }
+        for n, cell in zip(value.tolist(), place.tolist())
+        if n > 0
+    ]
+    drawn = size <= LARGEST_MATRIX
+    return {
+        "classes": run.classes,
+        "counts": counts.tolist() if drawn else [],
+        "shares": heat(counts) if drawn else [],
+        "numbered": size <= NUMBERED_MATRIX,
+        "upright": max(map(len, run.classes)) > LONG_NAME,
+        "wrong": int(wrong.sum()),
+        "total": int(counts.sum()),
+        "mix_ups": mix_ups,
+    }
+
+
+def _fits(test: Test | None, size: int) -> bool:
+    return test is not None and size > 0 and test.probs.shape[1] == size
+
+
+def _galleries(run: RunFolder) -> dict[str, list[Record]]:
+    galleries: dict[str, list[Record]] = {"accepted": [], "doubtful": [], "next": []}
+    for row in run.gallery:
+        if row.get("kind") in galleries and isinstance(row.get("png"), bytes):
+            galleries[row["kind"]].append(_card(row))
+    return galleries
+
+
+def _card(row: Record) -> Record:
+    said, truth = row.get("class"), row.get("truth")
+    return {
+        "item": _text(row.get("item")),
+        "src": "data:image/png;base64," + base64.b64encode(row["png"]).decode("ascii"),
+        "said": _text(said),
+        "truth": None if truth is None else _text(truth),
+        "wrong": truth is not None and truth != said,
+        "confidence": words.number(row.get("confidence")),
+        "score": words.number(row.get("score")),
+    }
+
+
+def _ratio(above: Tensor, below: Tensor) -> float | None:
+    return float(above / below) if below > 0 else None
+
+
+def _mapping(value: object) -> Record:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: object) -> list[Record]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _text(value: object) -> str:
+    return words.NONE if value is None else str(value)
+
+
+def _pairs(mapping: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Keys and values as text; nested values as JSON."""
+    return [
+        (str(key), json.dumps(value, ensure_ascii=False, default=str))
+        if isinstance(value, dict | list)
+        else (str(key), _text(value))
+        for key, value in mapping.items()
+    ]

@@ -1,0 +1,127 @@
+"""Averages of weights: exponential (EMA) and equal (SWA)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _frozen_copy(model: M) -> M:
+    twin = copy.deepcopy(model)
+    twin.requires_grad_(False)
+    return twin.eval()
+
+
+def _floats(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
+
+
+class EMA(Generic[M]):
+    """A teacher whose weights are the exponential moving average of a student's.
+
+    ``teacher <- decay * teacher + (1 - decay) * student`` after every step. In the first steps the
+    decay is ``min(decay, (1 + t) / (10 + t))``, so that short runs are not ruled by the random
+    start. Batch statistics are copied from the student, or averaged like the weights.
+
+    Args:
+        model: the student.
+        decay: in [0, 1).
+        average_buffers: average floating-point buffers too (EMAN, Cai et al. 2021).
+        warm_up: use the smaller decay of the first steps.
+
+    Source: Tarvainen and Valpola, Mean teachers, 2017.
+    """
+
+    def __init__(
+        self, model: M, decay: float, *, average_buffers: bool = False, warm_up: bool = True
+    ) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is in [0, 1), not {decay}")
+        self.decay, self.average_buffers, self.warm_up = decay, average_buffers, warm_up
+        self.module = _frozen_copy(model)
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Moves the teacher towards ``model``."""
+        self.updates += 1
+        decay = self.decay
+        if self.warm_up:
+            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        mine, theirs = list(self.module.parameters()), list(model.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        if self.average_buffers:
+            averaged = _floats(self.module.buffers())
+            torch._foreach_lerp_(averaged, _floats(model.buffers()), 1 - decay)
+        else:
+            for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
+                own.copy_(other)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.updates = int(state["updates"])
+
+
+class WeightAverage(Generic[M]):
+    """The plain mean of the weights at several moments of a run (SWA).
+
+    ``mean_n = mean_(n-1) + (weights - mean_(n-1)) / n``. Batch statistics do not belong to averaged
+    weights: run ``refresh_batch_norm`` before the average is used.
+
+    Source: Izmailov et al., Averaging weights leads to wider optima, 2018. Used by: 002, 007.
+    """
+
+    def __init__(self, model: M) -> None:
+        self.module = _frozen_copy(model)
+        self.count = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Takes the weights of ``model`` into the mean."""
+        self.count += 1
+        mine, theirs = list(self.module.parameters()), list(model.parameters())
+        torch._foreach_lerp_(mine, theirs, 1 / self.count)
+        for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(other)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.count = int(state["count"])
+
+
+@torch.no_grad()
+def refresh_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Computes the running statistics of every batch norm anew as the mean over ``batches``.
+
+    A model without batch norm is left as it is, and the batches are not read.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative mean
+        norm.train()
+    try:
+        for images in batches:
+            model(images)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,126 @@
+"""What a run writes down while it goes: metrics.jsonl, TensorBoard events, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from leaven.train.budget import Budget
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """The scalars of a run, as JSON lines and as TensorBoard events.
+
+    A resumed run continues at the line of its checkpoint: what was written after it is dropped
+    and written again.
+
+    Args:
+        folder: the run folder, or None to write nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.lines = 0
+        self._file = None
+        self._events: Any = None
+
+    def write(self, step: int, **values: float | int | str | None) -> None:
+        """Adds one line; not-a-number becomes null."""
+        if self.folder is None:
+            return
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        clean = {key: _plain(value) for key, value in values.items()}
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
+        self.lines += 1
+        for key, value in clean.items():
+            if isinstance(value, float):
+                self._events.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._events.close()
+            self._file = self._events = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"lines": self.lines}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.close()
+        self.lines = int(state["lines"])
+
+    def _open(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        assert self.folder is not None
+        path = self.folder / "metrics.jsonl"
+        kept = path.read_text().splitlines(keepends=True)[: self.lines] if path.exists() else []
+        self._file = path.open("w")
+        self._file.writelines(kept)
+        self._events = SummaryWriter(str(self.folder / "events"))
+
+
+def _plain(value: float | int | str | None) -> float | int | str | None:
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+class Bar:
+    """A progress bar with rate and remaining time; on something that is no terminal, log lines."""
+
+    def __init__(self, title: str, budget: Budget, shown: bool) -> None:
+        self.title, self.budget = title, budget
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._logs = shown and not sys.stderr.isatty()
+        self._last_log = time.monotonic()
+        if shown and sys.stderr.isatty():
+            self._progress = Progress(
+                TextColumn("{task.description:<14}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+
+    def __enter__(self) -> Bar:
+        if self._progress is not None:
+            self._progress.start()
+            self._task = self._progress.add_task(self.title, total=1.0, rate="", note="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, progress: float, rate: float, note: str) -> None:
+        """Moves the bar: ``progress`` in [0, 1], ``rate`` in images per second."""
+        text = f"{rate:,.0f} images/s"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=progress, rate=text, note=note)
+        elif self._logs and time.monotonic() - self._last_log > 15:
+            self._last_log = time.monotonic()
+            log.info("%s: %3.0f%%, %s, %s", self.title, 100 * progress, text, note)
