@@ -105,11 +105,12 @@ def test_labels_that_helped_become_more_probable() -> None:
     assert teacher_gradient(labels, logits, 0.0).abs().sum() == 0
 
 
-def test_no_gradient_flows_through_the_feedback() -> None:
+def test_no_gradient_flows_through_the_feedback_or_the_labels() -> None:
     feedback = torch.tensor(0.3, requires_grad=True)
     logits = torch.randn(2, K, requires_grad=True)
-    feedback_loss(logits, torch.tensor([0, 2]), feedback).backward()
-    assert feedback.grad is None
+    labels = torch.full((2, K), 1 / K, requires_grad=True)
+    feedback_loss(logits, labels, feedback).backward()
+    assert feedback.grad is None and labels.grad is None and logits.grad is not None
 
 
 def test_baseline_subtracts_its_moving_average() -> None:

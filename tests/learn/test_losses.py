@@ -65,7 +65,7 @@ def test_the_general_form_equals_its_sum(logits: Tensor) -> None:
             total += float(-WEIGHT[i] * CLASS_WEIGHT[k] * smooth * log_probs[k])
             mass += float(CLASS_WEIGHT[k] * targets[i, k])
     found = cross_entropy(logits, targets, WEIGHT, CLASS_WEIGHT, smoothing)
-    assert float(found) == pytest.approx(total / mass, abs=1e-12)
+    assert found.item() == pytest.approx(total / mass, abs=1e-12)
 
 
 def test_masked_items_count_in_the_mean(logits: Tensor) -> None:
@@ -79,7 +79,7 @@ def test_masked_items_count_in_the_mean(logits: Tensor) -> None:
 def test_a_fully_masked_batch_has_loss_and_gradient_zero(logits: Tensor) -> None:
     loss = cross_entropy(logits, CLASSES, torch.zeros(6))
     (gradient,) = torch.autograd.grad(loss, logits)
-    assert float(loss) == 0 and gradient.abs().sum() == 0
+    assert loss.item() == 0 and gradient.abs().sum() == 0
 
 
 @pytest.mark.parametrize("targets", [torch.empty(0, dtype=torch.long), torch.empty(0, 4)])
@@ -89,18 +89,18 @@ def test_an_empty_batch_has_loss_zero(targets: Tensor) -> None:
     losses.append(cross_entropy(empty, targets, class_weight=torch.ones(4)))
     for loss in losses:
         loss.backward()
-        assert float(loss) == 0
+        assert loss.item() == 0
 
 
 def test_class_weights_that_are_all_zero_give_zero(logits: Tensor) -> None:
-    assert float(cross_entropy(logits, CLASSES, class_weight=torch.zeros(4))) == 0
+    assert cross_entropy(logits, CLASSES, class_weight=torch.zeros(4)).item() == 0
 
 
 def test_a_single_class_has_nothing_to_learn() -> None:
     logits = torch.randn(3, 1)
     zero = torch.zeros(3, dtype=torch.long)
     for loss in (cross_entropy(logits, zero), entropy(logits), mean_prior(logits)):
-        assert float(loss) == pytest.approx(0, abs=1e-6)
+        assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -150,7 +150,7 @@ def test_mean_prior_is_least_at_the_prior_given() -> None:
     at_prior = prior.log().repeat(5, 1).requires_grad_()
     loss = mean_prior(at_prior, prior)
     (gradient,) = torch.autograd.grad(loss, at_prior)
-    assert float(loss) == pytest.approx(float(-(prior * prior.log()).sum()))
+    assert loss.item() == pytest.approx(float(-(prior * prior.log()).sum()))
     assert gradient.abs().max() < 1e-12
 
 

@@ -40,9 +40,8 @@ def whole_resnet(classes: int = 10, seed: int = 3) -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("name", "shape", "width"),
     [
-        ("timm:test_resnet", (3, 32, 32), None),
-        ("timm:test_resnet", (1, 32, 32), None),
         ("timm:resnet10t", (3, 32, 32), 512),
+        ("timm:test_resnet", (1, 32, 32), None),
         ("timm:test_vit", (1, 48, 48), 64),
         ("timm:test_convnext.r160_in1k", (3, 32, 32), None),
         ("timm:mobilenetv3_small_050", (3, 32, 32), 1024),
@@ -50,7 +49,7 @@ def whole_resnet(classes: int = 10, seed: int = 3) -> torch.nn.Module:
         ("torchvision:resnet18", (1, 32, 32), 512),
         ("torchvision:squeezenet1_1", (3, 32, 32), 512),
         ("torchvision:mobilenet_v3_small", (3, 32, 32), 1024),
-        ("torchvision:densenet121", (3, 32, 32), 1024),
+        ("torchvision:shufflenet_v2_x0_5", (3, 32, 32), 1024),
         ("torchvision:googlenet", (3, 32, 32), 1024),
     ],
 )
@@ -250,7 +249,9 @@ def test_weights_that_cannot_be_downloaded(
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(loader, unreachable)
-    with pytest.raises(ModelError, match="(?s)'default' of .*cannot be had: Name or service.*path"):
+    with pytest.raises(
+        ModelError, match=r"(?s)'default' of .*cannot be had: Name or service.*path"
+    ):
         build(name, weights="default")
     assert asked.get("pretrained") is True or asked.get("weights") == "DEFAULT"
 

@@ -82,13 +82,16 @@ def test_a_uniform_mean_changes_nothing(make) -> None:
 @both
 def test_identical_proposals_become_the_target(make) -> None:
     target = torch.tensor([4.0, 3.0, 2.0, 1.0])
-    found = make(target=target)(torch.tensor([[0.7, 0.2, 0.06, 0.04]]))
+    alignment = make(target=target)
+    torch.testing.assert_close(alignment.target, target / 10)
+    found = alignment(torch.tensor([[0.7, 0.2, 0.06, 0.04]]))
     torch.testing.assert_close(found, target[None] / 10)
 
 
 @both
 def test_before_the_first_batch_nothing_changes(make) -> None:
-    torch.testing.assert_close(make().align(proposals(0)), proposals(0))
+    alignment = make(target=torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    torch.testing.assert_close(alignment.align(proposals(0)), proposals(0))
 
 
 @both
@@ -111,10 +114,12 @@ def test_classes_that_nobody_proposes_stay_at_zero(make) -> None:
 @pytest.mark.parametrize("batch", [torch.full((2, 4), float("nan")), torch.empty(0, 4)])
 def test_a_broken_or_empty_batch_is_not_remembered(make, batch: Tensor) -> None:
     alignment, clean = make(), make()
-    for one in (alignment, clean):
-        one(proposals(0))
+    for seed in range(4):
+        alignment(proposals(seed, bias=seed))
+        clean(proposals(seed, bias=seed))
     alignment(batch)
-    assert torch.equal(alignment(proposals(1)), clean(proposals(1)))
+    assert torch.equal(alignment.mean, clean.mean)
+    assert torch.equal(alignment(proposals(9)), clean(proposals(9)))
 
 
 @both

@@ -64,17 +64,15 @@ class Stream:
         self.pixels = images.pixels
         self.size = size
         self.whole_epochs = whole_epochs
+        self._seed, self._rank, self._world = 0, 0, 1
+        self._device = torch.device("cpu")
         self.targets = images.labels if targets is None else targets
         self.truth = images.truth
         self._orders: dict[int, Tensor] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: tuple[int, Tensor, Future[Tensor]] | None = None
         self.index = torch.arange(len(images)) if index is None else index
-        if whole_epochs and len(self.index) < size:
-            raise ValueError(f"whole epochs need {size} items, there are {len(self.index)}")
         self.position = 0
-        self._seed, self._rank, self._world = 0, 0, 1
-        self._device = torch.device("cpu")
 
     @property
     def index(self) -> Tensor:
@@ -83,9 +81,21 @@ class Stream:
 
     @index.setter
     def index(self, index: Tensor) -> None:
+        least = self.size if self.whole_epochs else 1
+        if len(index) < least:
+            raise ValueError(f"the stream needs at least {least} items, there are {len(index)}")
         self._index = index.cpu()
         self._orders.clear()
         self._ahead = None
+
+    @property
+    def targets(self) -> Tensor:
+        """(n,) classes or (n, K) distributions, on the device of the batches."""
+        return self._targets
+
+    @targets.setter
+    def targets(self, targets: Tensor) -> None:
+        self._targets = targets.to(self._device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,7 +122,7 @@ class Stream:
             )
         self._seed, self._device, self._rank, self._world = seed, device, rank, world
         self.pixels = self.pixels.to(device)
-        self.targets = self.targets.to(device)
+        self.targets = self._targets
         self.truth = self.truth.to(device)
         self._orders.clear()
         self._ahead = None
@@ -133,7 +143,7 @@ class Stream:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = int(state["position"])
         self.index = state["index"]
-        self.targets = state["targets"].to(self._device)
+        self.targets = state["targets"]
 
     @property
     def _length(self) -> int:

@@ -25,7 +25,7 @@ def class_weights(counts: Tensor, normalised: bool = False) -> Tensor:
     Source: Cascante-Bonilla et al., Curriculum Labeling, AAAI 2021 (its code). Used by: 002.
     """
     counts = counts.to(torch.promote_types(counts.dtype, torch.float32))
-    weights = torch.where(counts > 0, (counts.sum() - counts) / counts.clamp_min(1), 0)
+    weights = torch.where(counts > 0, (counts.sum() - counts) / counts, 0)
     if not normalised:
         return weights
     mean = weights.sum() / (counts > 0).sum().clamp_min(1)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model as load_tensors
-from safetensors.torch import save_model as save_tensors
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from leaven.atomic import replacing
 from leaven.errors import LeavenError, ModelError
 from leaven.models.build import build_model
 from leaven.models.classifier import Classifier, ModelSpec
+from leaven.models.weights import load_into, read_weights
 from leaven.version import __version__
 
 WEIGHTS = "model.safetensors"
@@ -26,17 +26,22 @@ def save_model(model: Classifier, folder: Path | str, extra: dict[str, Any] | No
 
     ``model.json`` holds the version of leaven, the ``spec`` and what is in ``extra`` (JSON
     values), and is enough to build the net again. Each file is written beside its place and
-    moved there. Tensors that share memory are written once.
+    moved there. Tensors that share memory are written under each of their names.
 
     Raises:
         ModelError: when the files cannot be written.
     """
     folder = Path(folder)
     values = {"leaven": __version__, "spec": model.spec.to_json(), "extra": extra or {}}
+    # A copy of each tensor, because safetensors takes neither shared nor channels-last memory.
+    state = {
+        name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
     description = json.dumps(values, indent=2, ensure_ascii=False)
     try:
         with replacing(folder / WEIGHTS) as partial:
-            save_tensors(model, str(partial), metadata={"format": "pt", "leaven": __version__})
+            save_file(state, partial, metadata={"format": "pt", "leaven": __version__})
         with replacing(folder / DESCRIPTION) as partial:
             partial.write_text(description, encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -59,7 +64,9 @@ def load_model(folder: Path | str) -> Classifier:
     """
     folder = Path(folder)
     spec = _read_spec(folder / DESCRIPTION)
-    _check_whole(folder / WEIGHTS)
+    if not (folder / WEIGHTS).is_file():
+        raise _missing(folder / WEIGHTS)
+    state = read_weights(folder / WEIGHTS)
     with torch.random.fork_rng(devices=[]):
         model = build_model(
             spec.name,
@@ -70,15 +77,7 @@ def load_model(folder: Path | str) -> Classifier:
             dropout=spec.dropout,
             options=spec.options,
         )
-    try:
-        load_tensors(model, folder / WEIGHTS)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"{WEIGHTS} and {DESCRIPTION} in {folder} are not of the same model: {reason}.",
-            "the two files of one saved model",
-            "Copy the whole folder again, or save the model again.",
-        ) from error
+    load_into(model, state, folder / WEIGHTS)
     return model.eval()
 
 
@@ -93,20 +92,6 @@ def _read_spec(path: Path) -> ModelSpec:
         raise ModelError(
             f"{path} is damaged: {error}.",
             "the JSON that leaven writes beside the weights",
-            "Copy the folder again, or save the model again.",
-        ) from error
-
-
-def _check_whole(path: Path) -> None:
-    if not path.is_file():
-        raise _missing(path)
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path} is damaged: {error}.",
-            "a whole .safetensors file",
             "Copy the folder again, or save the model again.",
         ) from error
 

@@ -44,6 +44,14 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
+def _at_least_one(**options: int) -> None:
+    for name, value in options.items():
+        if value < 1:
+            raise ModelError(
+                f"{name}={value}", f"{name} of 1 or more", f"Change the option {name!r}."
+            )
+
+
 def _halvings(side: int, smallest: int, most: int) -> int:
     """How often ``side`` can be halved and stay at least ``smallest``, at most ``most`` times."""
     return min(most, max(0, int(math.log2(max(side, 1) / smallest)))) if side > smallest else 0
@@ -87,6 +95,7 @@ class SmallCNN(nn.Module):
         self, shape: tuple[int, int, int], *, width: int = 32, norm: Norm = "batch"
     ) -> None:
         super().__init__()
+        _at_least_one(width=width)
         channels, side = shape[0], min(shape[1:])
         poolings = _halvings(side, 4, 2)
         self.num_features = 4 * width
@@ -140,6 +149,7 @@ class SmallResNet(nn.Module):
         norm: Norm = "batch",
     ) -> None:
         super().__init__()
+        _at_least_one(width=width, blocks=blocks)
         channels, side = shape[0], min(shape[1:])
         halvings = _halvings(side, 4, 3)
         self.num_features = 8 * width

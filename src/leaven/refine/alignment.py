@@ -106,7 +106,7 @@ class DistributionAlignment(_Alignment):
     ``p_ik <- normalise(p_ik * target_k / m_k)``. ``m`` starts at zero, which scales all of it
     alike and so cancels: the first batches count in full.
 
-    State: ``average`` (K,), ``target`` (K,).
+    State: ``average`` (K,), ``target`` (K,), scaled to sum to 1.
 
     Args:
         num_classes: K.
@@ -151,7 +151,7 @@ class AlignmentQueue(_Alignment):
     ``p_ik <- normalise(p_ik * target_k / mean_h queue_hk)``. The rows start at zero, which scales
     the mean and so cancels.
 
-    State: ``queue`` (length, K), ``position`` (0-d), ``target`` (K,).
+    State: ``queue`` (length, K), ``position`` (0-d), ``target`` (K,), scaled to sum to 1.
 
     Args:
         num_classes: K.

@@ -24,6 +24,9 @@ MOST_POINTS = 240
 COLOURS = 6
 """The number of line colours in the style sheet."""
 
+FEW_ITEMS = 10
+"""A bar of a reliability diagram with fewer items is drawn pale."""
+
 SIDE = 1000.0
 """The side of the square that lines are drawn in before they are stretched."""
 
@@ -62,7 +65,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Bin:
-    """One bar of a reliability diagram; places and sizes in percent."""
+    """One bar of a reliability diagram; places and sizes in percent.
+
+    ``few``: its items are too few to say much.
+    """
 
     left: float
     width: float
@@ -70,6 +76,7 @@ class Bin:
     confidence: float
     count: int
     height: float
+    few: bool
 
 
 def line_chart(
@@ -141,6 +148,7 @@ def reliability_bins(found: Reliability) -> list[Bin]:
             confidence=100 * float(found.confidence[i].nan_to_num()),
             count=int(count),
             height=100 * int(count) / largest,
+            few=int(count) < FEW_ITEMS,
         )
         for i, count in enumerate(found.count)
     ]

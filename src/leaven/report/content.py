@@ -76,7 +76,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "galleries": _galleries(run),
         "config": _pairs(run.config),
         "environment": _pairs(_mapping(summary.get("environment"))),
-        "version": _text(summary.get("leaven")),
+        "version": summary.get("leaven"),
     }
 
 
@@ -97,8 +97,8 @@ def _head(run: RunFolder) -> Record:
     return {
         "name": _text(data.get("name") or run.path.name),
         "task": _text(summary.get("task") or "run"),
-        "method": _text(summary.get("method") or config.get("method")),
-        "model": _text(summary.get("model") or config.get("model")),
+        "method": summary.get("method") or config.get("method"),
+        "model": summary.get("model") or config.get("model"),
         "classes": len(run.classes),
         "labelled": data.get("labelled"),
         "figure": figure,

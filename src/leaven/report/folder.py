@@ -103,7 +103,9 @@ def _try(run: RunFolder, name: str, reader: Callable[[Path], T]) -> T | None:
         return reader(file)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, pa.ArrowException) as error:
         reason = str(error).splitlines()
-        run.problems.append(f"{name} cannot be read ({reason[0] if reason else type(error).__name__}).")
+        run.problems.append(
+            f"{name} cannot be read ({reason[0] if reason else type(error).__name__})."
+        )
         return None
 
 

@@ -124,9 +124,7 @@ def choose_doubtful(labels: ClassLabels, count: int) -> Tensor:
     return torch.argsort(rank, stable=True)[: min(count, available)]
 
 
-def _following(
-    labels: ClassLabels, features: Tensor | None, count: int
-) -> tuple[Tensor, Tensor]:
+def _following(labels: ClassLabels, features: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
     if labels.probs is None:
         return torch.zeros(0, dtype=torch.long), torch.zeros(0)
     open_items = (labels.source != int(Source.PERSON)).nonzero().squeeze(1)

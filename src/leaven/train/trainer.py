@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate.utils import reduce
+from accelerate.utils import gather, reduce
 from torch import Tensor, nn
 
 from leaven.data import Data, ImageSet, Sample, Stream
@@ -291,6 +291,7 @@ class Trainer:
         items: Tensor | None = None,
         stream: str = "unlabelled",
         threshold: float | None = None,
+        others: dict[str, Tensor] | None = None,
         **scalars: Tensor,
     ) -> None:
         """Takes note of a step for logs and health; nothing is copied from the device here.
@@ -303,6 +304,8 @@ class Trainer:
             student: (B,) the classes that the student gives the same items.
             items: (B,) positions in the image set of ``stream``, to compare with a known truth.
             threshold: the confidence that a proposal must reach, if there is one.
+            others: by name, (B,) further opinions of the classes of ``items``; only compared with
+                a known truth, as a curve.
             scalars: 0-d tensors, anything else worth a curve.
         """
         values = {f"loss/{name}": loss for name, loss in (losses or {}).items()} | scalars
@@ -316,19 +319,29 @@ class Trainer:
                 values["label_accuracy"] = ((proposed == truth) * judged).sum() / judged.sum()
         if student is not None and proposed is not None:
             values["agreement"] = (student == proposed).float().mean()
+        if others and items is not None:
+            truth = self._truths[stream][items]
+            known = (truth >= 0).float()
+            for name, classes in others.items():
+                values[f"{name}_accuracy"] = ((classes == truth) * known).sum() / known.sum()
         self._meter.add(values)
-        self.health.observe(
-            weight=weight,
-            proposed=proposed,
-            confidence=confidence,
-            student=student,
-            losses=losses,
-            threshold=threshold,
-        )
+        if any(part is not None for part in (weight, proposed, confidence, student, losses)):
+            self.health.observe(
+                weight=weight,
+                proposed=proposed,
+                confidence=confidence,
+                student=student,
+                losses=losses,
+                threshold=threshold,
+            )
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of ``value`` over processes."""
         return reduce(value, reduction="mean") if self.world > 1 else value
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The rows of ``value`` (B, ...) of all processes, one process after the other."""
+        return gather(value) if self.world > 1 else value
 
     # -- measuring and labels ---------------------------------------------------------------------
 

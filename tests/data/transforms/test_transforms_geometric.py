@@ -228,5 +228,5 @@ def test_other_pictures_are_refused(images: Tensor) -> None:
 @pytest.mark.parametrize("degrees", [torch.zeros(3), torch.zeros(2, 1), 10.0])
 def test_parameters_that_are_not_one_per_picture_are_refused(degrees: object) -> None:
     images = pictures((2, 3, 8, 8))
-    with pytest.raises(DataError, match="degrees is .* for 2 pictures"):
+    with pytest.raises(DataError, match=r"degrees is .* for 2 pictures"):
         T.rotate(images, degrees)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from leaven.errors import DataError
+from leaven.errors import ConfigError, DataError
 
 # Values worked on at once: on a CPU their indices stay in the cache, on a GPU in bounded memory.
 CPU_CHUNK, GPU_CHUNK = 2**18, 2**26
@@ -37,6 +37,15 @@ def per_sample(images: Tensor, values: Tensor, name: str, *shape: int) -> Tensor
             f"Pass a tensor; torch.full({expected}, value) gives every picture the same {name}.",
         )
     return values.to(images.device, non_blocking=True)
+
+
+def check_fill(fill: int) -> int:
+    """``fill``, or an error when it is no grey level."""
+    if not 0 <= fill <= 255:
+        raise ConfigError(
+            f"fill is {fill}.", "a grey level in 0..255", "Set fill=127 for mid grey."
+        )
+    return fill
 
 
 def chunks(images: Tensor) -> Iterator[slice]:

@@ -114,7 +114,7 @@ class RandAugment:
                 f"a number in 0..{MAGNITUDES}, or None for a random one per operation",
                 "Set magnitude=10, or magnitude=None for the setting of FixMatch.",
             )
-        self.ops, self.magnitude, self.fill = ops, magnitude, fill
+        self.ops, self.magnitude, self.fill = ops, magnitude, geometric.check_fill(fill)
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Changed copies of ``images`` (B, C, H, W) uint8, C 1 or 3, with ``draws`` per sample."""
@@ -159,6 +159,14 @@ def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill:
             "one of each per picture",
             f"Pass tensors of shape ({len(images)},).",
         )
+    if len(operations) and not 0 <= int(operations.min()) <= int(operations.max()) < len(
+        OPERATIONS
+    ):
+        raise DataError(
+            f"There are operations numbered {int(operations.min())} to {int(operations.max())}.",
+            f"numbers in 0..{len(OPERATIONS) - 1}, the positions in OPERATIONS",
+            "Draw them with draws.host().integers(count, high=len(OPERATIONS)).",
+        )
     order = operations.argsort(stable=True)
     counts = operations.bincount(minlength=len(OPERATIONS)).tolist()
     images = images.index_select(0, order.to(images.device, non_blocking=True))
@@ -184,8 +192,10 @@ def _apply_tables(
     for name, make in TABLES.items():
         group = groups[name]
         strength = strengths[name].to(images.device, non_blocking=True)
-        for part in geometric.chunks(group):
-            tables.append(make(group[part], strength[part]).expand(-1, images.shape[1], -1))
+        tables += [
+            make(group[part], strength[part]).expand(-1, images.shape[1], -1)
+            for part in geometric.chunks(group)
+        ]
     return photometric.apply_tables(images, torch.cat(tables)) if tables else images
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from leaven.data.transforms.geometric import check_images, cutout, flip_and_shift
+from leaven.data.transforms.geometric import (
+    check_fill,
+    check_images,
+    cutout,
+    flip_and_shift,
+)
 from leaven.data.transforms.randaugment import RandAugment
 from leaven.draws import Draws
 from leaven.errors import ConfigError
@@ -57,7 +62,7 @@ class Cutout:
     def __init__(self, size: float = 0.5, fill: int = 127) -> None:
         if not 0 <= size <= 1:
             raise ConfigError(f"size is {size}.", "a share of the side in [0, 1]", "Set size=0.5.")
-        self.size, self.fill = size, fill
+        self.size, self.fill = size, check_fill(fill)
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Changed copies of ``images`` (B, C, H, W) uint8, with ``draws`` per sample."""

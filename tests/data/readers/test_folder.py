@@ -1,0 +1,73 @@
+"""Image folders: what is a class, a split, a picture."""
+
+from __future__ import annotations
+
+from leaven.data.readers import read
+
+
+def listed(listing) -> dict[str, tuple[str, str | None]]:
+    names = [listing.classes[label] if label >= 0 else None for label in listing.labels.tolist()]
+    return dict(zip(listing.names, zip(listing.splits, names)))
+
+
+def test_classes_and_unlabelled(make_folder):
+    root = make_folder(
+        {
+            "cat/1.png": None,
+            "cat/deep/2.JPG": b"",
+            "dog/1.jpeg": None,
+            "top.png": None,
+            "unlabeled/3.png": None,
+            "Unlabelled/x/4.png": None,
+            ".hidden/5.png": None,
+            "dog/.6.png": b"",
+            "__MACOSX/dog/7.png": None,
+            "Thumbs.db": b"",
+        }
+    )
+    listing = read(root)
+    assert listing.name == "pets" and listing.classes == ("cat", "dog") and not listing.notes
+    assert listed(listing) == {
+        "cat/1.png": ("train", "cat"),
+        "cat/deep/2.JPG": ("train", "cat"),
+        "dog/1.jpeg": ("train", "dog"),
+        "top.png": ("train", None),
+        "unlabeled/3.png": ("train", None),
+        "Unlabelled/x/4.png": ("train", None),
+    }
+
+
+def test_splits_are_respected(make_folder):
+    files = ["Train/a/1.png", "Train/unlabeled/2.png", "Train/3.png", "unlabelled/4.png", "5.png"]
+    files += ["valid/a/6.png", "test/b/7.png", "test/8.png"]
+    listing = read(make_folder(dict.fromkeys(files)))
+    assert listing.classes == ("a", "b")
+    assert listed(listing) == {
+        "Train/a/1.png": ("train", "a"),
+        "Train/unlabeled/2.png": ("train", None),
+        "Train/3.png": ("train", None),
+        "unlabelled/4.png": ("train", None),
+        "5.png": ("train", None),
+        "valid/a/6.png": ("val", "a"),
+        "test/b/7.png": ("test", "b"),
+        "test/8.png": ("test", None),
+    }
+
+
+def test_a_class_may_be_called_train(make_folder):
+    listing = read(make_folder({"train/1.png": None, "bus/1.png": None}))
+    assert listing.classes == ("bus", "train") and set(listing.splits) == {"train"}
+
+
+def test_numbers_are_ordered_as_numbers_and_other_files_are_named(make_folder):
+    listing = read(make_folder({"10/a.png": None, "9/a.png": None, "9/film.mp4": b""}))
+    assert listing.classes == ("9", "10")
+    assert listing.notes == ("1 file is not a picture and was left out: 9/film.mp4.",)
+
+
+def test_links_to_folders_are_followed_once(make_folder):
+    root = make_folder({"cat/1.png": None, "dog/1.png": None})
+    (root / "cat" / "loop").symlink_to(root, target_is_directory=True)
+    other = make_folder({"1.png": None}, "elsewhere")
+    (root / "owl").symlink_to(other, target_is_directory=True)
+    assert sorted(read(root).names) == ["cat/1.png", "dog/1.png", "owl/1.png"]
