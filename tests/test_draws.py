@@ -86,10 +86,10 @@ def test_saved_and_restored_draws_go_on_identically():
     draws = Draws(7)
     every_kind(draws, 5)
     state = draws.state_dict()
-    expected = every_kind(draws, 5) + [draws.permutation(9), draws.beta(2.0)]
+    expected = [*every_kind(draws, 5), draws.permutation(9), draws.beta(2.0)]
     again = Draws(0)
     again.load_state_dict(state)
-    restored = every_kind(again, 5) + [again.permutation(9), again.beta(2.0)]
+    restored = [*every_kind(again, 5), again.permutation(9), again.beta(2.0)]
     assert all(torch.equal(one, other) for one, other in zip(expected, restored))
 
 

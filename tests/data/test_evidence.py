@@ -45,5 +45,5 @@ def test_the_seed_chooses_and_every_item_can_be_chosen():
 
 @pytest.mark.parametrize("wanted", [0, 6])
 def test_more_than_there_is_or_none_is_refused(wanted):
-    with pytest.raises(DataError, match="'b'.*5"):
+    with pytest.raises(DataError, match=r"'b'.*5"):
         hide_labels(known((8, 5, 7, 2)), CLASSES, wanted, seed=0)

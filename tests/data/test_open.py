@@ -101,7 +101,9 @@ def test_splits_that_are_there_are_used(make_folder):
     assert sorted(data.test.names) == ["test/cat/0.png", "test/cat/1.png", "test/dog/0.png"]
     assert data.val.names == ["val/dog/0.png"]
     assert set(data.train.names) >= {"train/y.png", "unlabeled/z.png"} and len(data.train) == 8
-    assert [note for note in data.notes if "not used" in note][0].startswith("The data have a test")
+    assert next(note for note in data.notes if "not used" in note).startswith(
+        "The data have a test"
+    )
     assert any("1 pictures of the test split have no label" in note for note in data.notes)
 
 
@@ -189,13 +191,13 @@ def test_a_picture_that_vanishes_later_is_named(make_folder):
         data.train.pixels.batch(torch.arange(6))
 
 
-def test_progress_counts_up_to_the_end(make_folder):
-    for limit in (None, 0):
-        seen: list[tuple[int, int]] = []
-        root = make_folder(classes_of({"cat": 9, "dog": 11}) | {"cat/bad.png": b"x"})
-        open_data(root, memory_limit=limit, progress=lambda *step: seen.append(step))
-        done = [step[0] for step in seen]
-        assert done == sorted(done) and seen[-1] == (42, 42) and {step[1] for step in seen} == {42}
+@pytest.mark.parametrize("limit", [None, 0])
+def test_progress_counts_up_to_the_end(make_folder, limit):
+    seen: list[tuple[int, int]] = []
+    root = make_folder(classes_of({"cat": 9, "dog": 11}) | {"cat/bad.png": b"x"})
+    open_data(root, memory_limit=limit, progress=lambda *step: seen.append(step))
+    done = [step[0] for step in seen]
+    assert done == sorted(done) and seen[-1] == (42, 42) and {step[1] for step in seen} == {42}
 
 
 @pytest.mark.parametrize(

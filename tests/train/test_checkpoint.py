@@ -20,7 +20,10 @@ def test_the_newest_of_two_is_read_and_older_ones_go(tmp_path: Path) -> None:
     assert checkpoints.newest() is None
     for step in (1, 2, 30):
         checkpoints.write(step, state(step))
-    assert [path.name for path in checkpoints.files()] == ["step-000000002.ckpt", "step-000000030.ckpt"]
+    assert [path.name for path in checkpoints.files()] == [
+        "step-000000002.ckpt",
+        "step-000000030.ckpt",
+    ]
     newest = checkpoints.newest()
     assert newest is not None and newest["step"] == 30
     assert torch.equal(newest["weights"], torch.full((100,), 30.0))

@@ -111,7 +111,13 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(digits_data: Data)
 def test_the_gradient_is_clipped_to_its_norm(digits_data: Data) -> None:
     trainer = trainer_of(digits_data)
     model, optimizer = parts(
-        trainer, clip=1e-3, lr=1.0, momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant"
+        trainer,
+        clip=1e-3,
+        lr=1.0,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        schedule="constant",
     )
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
     for batch in trainer.steps(count=1, x=digits_data.labelled.batches(8)):

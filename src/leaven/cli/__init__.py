@@ -1,0 +1,1 @@
+"""The commands. Each file here is one; ``main`` loads it when it is called."""

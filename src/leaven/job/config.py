@@ -21,8 +21,12 @@ class RunConfig(BaseModel):
 
     data: str = Field("digits", description="folder, Parquet file, torchvision:NAME@ROOT or digits")
     labels: Path | None = Field(None, description="CSV file with the columns file and label")
-    labels_per_class: int | None = Field(None, ge=1, description="keep so many labels, hide the rest")
-    test_share: float | None = Field(None, ge=0, lt=1, description="share to hold out for measuring")
+    labels_per_class: int | None = Field(
+        None, ge=1, description="keep so many labels, hide the rest"
+    )
+    test_share: float | None = Field(
+        None, ge=0, lt=1, description="share to hold out for measuring"
+    )
     val_share: float = Field(0.0, ge=0, lt=1, description="share of the labels to make choices on")
     image_size: int | None = Field(None, ge=8, description="side of the pictures")
     flip: bool | None = Field(None, description="whether a mirrored picture shows the same class")

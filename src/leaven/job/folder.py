@@ -23,7 +23,7 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
     Raises:
         RunError: the folder belongs to something else, cannot be written, or the disk is full.
     """
-    folder = config.out if config.out is not None else _free_name(config, resume)
+    folder = config.out or default_folder(config, resume=resume)
     config = config.model_copy(update={"out": folder})
     known = folder / "config.yaml"
     if folder.is_file():
@@ -59,6 +59,20 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
     return config, folder
 
 
+def default_folder(config: RunConfig, *, resume: bool, ending: str | None = None) -> Path:
+    """``runs/DATA-METHOD-ENDING``, where the ending is the seed when None; with a number behind
+    it when that is taken, but not for resuming."""
+    data = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data.split("@")[0]).stem).strip("-") or "data"
+    ending = str(config.seed) if ending is None else ending
+    base = Path("runs") / f"{data.lower()}-{config.method}-{ending}"
+    if resume or not base.exists():
+        return base
+    number = 2
+    while (path := base.with_name(f"{base.name}-{number}")).exists():
+        number += 1
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with replacing(path) as beside:
@@ -84,14 +98,3 @@ def _check_same(config: RunConfig, before: RunConfig, folder: Path, resume: bool
             "the same options",
             "resume with `--resume --out FOLDER` alone, or start a new run in another folder",
         )
-
-
-def _free_name(config: RunConfig, resume: bool) -> Path:
-    data = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data.split("@")[0]).stem).strip("-") or "data"
-    base = Path("runs") / f"{data.lower()}-{config.method}-{config.seed}"
-    if resume or not base.exists():
-        return base
-    number = 2
-    while (path := base.with_name(f"{base.name}-{number}")).exists():
-        number += 1
-    return path

@@ -25,7 +25,6 @@ from leaven.models import load_model, save_model
 from leaven.models.classifier import Classifier
 from leaven.propose import predict_features
 from leaven.quality import (
-    calibrate,
     classification_metrics,
     estimate_accuracy,
     fit_temperature,
@@ -136,12 +135,12 @@ def load_result(folder: str | Path) -> Result:
     try:
         summary = json.loads(path.read_text())
     except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}", "JSON", "run again into a new --out") from None
+        raise RunError(
+            f"{path} is damaged: {error}", "JSON", "run again into a new --out"
+        ) from None
     names, labels, classes, _ = LabelStore(folder / "labels").read()
     model = load_model(folder / "model")
-    return Result(
-        model, labels, list(names), tuple(classes), summary["metrics"], summary, folder
-    )
+    return Result(model, labels, list(names), tuple(classes), summary["metrics"], summary, folder)
 
 
 def baseline_of(method: Method) -> Supervised:

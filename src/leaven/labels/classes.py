@@ -72,7 +72,11 @@ class ClassLabels:
         """The labels of the items ``index`` (int64 positions or a bool mask)."""
         probs = None if self.probs is None else self.probs[index]
         return ClassLabels(
-            self.classes[index], self.confidence[index], self.weight[index], self.source[index], probs
+            self.classes[index],
+            self.confidence[index],
+            self.weight[index],
+            self.source[index],
+            probs,
         )
 
     def with_weight(self, weight: Tensor) -> ClassLabels:

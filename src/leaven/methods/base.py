@@ -107,10 +107,16 @@ def _defaults(cls: type[BaseModel], group: str) -> dict[str, Any]:
     return default.model_dump() if isinstance(default, BaseModel) else {}
 
 
-def _fields(cls: type[BaseModel], prefix: str, values: Any = None) -> list[tuple[str, str, Any, str]]:
+def _fields(
+    cls: type[BaseModel], prefix: str, values: Any = None
+) -> list[tuple[str, str, Any, str]]:
     rows: list[tuple[str, str, Any, str]] = []
     for name, field in cls.model_fields.items():
-        default = getattr(values, name) if values is not None else field.get_default(call_default_factory=True)
+        default = (
+            getattr(values, name)
+            if values is not None
+            else field.get_default(call_default_factory=True)
+        )
         if isinstance(default, BaseModel):
             rows += _fields(type(default), f"{prefix}{name}.", default)
             continue

@@ -87,8 +87,9 @@ class SmallCNN(nn.Module):
     """``cnn-small``: three stages of two 3x3 convolutions, 0.29 million weights at width 32.
 
     Stages of ``width``, ``2 * width`` and ``4 * width`` channels with max pooling between them
-    while at least 4 pixels remain (8x8 pictures are pooled once, 16x16 and larger twice), then
-    the mean over the positions: D = ``4 * width``.
+    while at least 2 pixels remain (8x8 pictures are pooled to 2x2, 32x32 to 8x8), then the mean
+    over the positions: D = ``4 * width``. Pictures of 64 pixels and more are first brought to 32
+    or more by the stem.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         _at_least_one(width=width)
         channels, side = shape[0], min(shape[1:])
-        poolings = _halvings(side, 4, 2)
+        poolings = _halvings(side, 2, 2)
         self.num_features = 4 * width
         self.stem = _stem(channels, width, side, norm)
         self.stages = nn.Sequential(_ConvNorm(width, width, norm))

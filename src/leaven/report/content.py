@@ -41,6 +41,9 @@ CURVE_NAMES = {
     "ece": "calibration error",
 }
 
+ELSEWHERE = {"label_accuracy", "balanced_accuracy"}
+"""Accuracies that are not drawn beside the accuracy on held-out items."""
+
 LABEL_CURVES = ("accepted_share", "label_accuracy", "agreement")
 
 
@@ -49,7 +52,7 @@ class ClassRow:
     """A class in figures; None where there is nothing to judge."""
 
     name: str
-    labelled: int
+    labelled: int | None
     accepted: int | None
     share: float | None
     precision: float | None
@@ -70,6 +73,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "charts": _charts(run),
         "more_charts": _more_charts(run.metrics),
         "classes": _class_rows(run),
+        "labels_kept": run.labels is not None,
         "truth_known": run.truth is not None,
         "reliability": _reliability(run.test),
         "confusion": _confusion(run),
@@ -150,7 +154,7 @@ def _charts(run: RunFolder) -> list[Chart]:
     held_out = [
         key
         for key in keys
-        if key == "accuracy" or (key.endswith("_accuracy") and key not in _ELSEWHERE)
+        if key == "accuracy" or (key.endswith("_accuracy") and key not in ELSEWHERE)
     ]
     accuracy = {_curve_name(key): _curve(metrics, key) for key in held_out}
     alone = "labels alone"
@@ -183,9 +187,6 @@ def _charts(run: RunFolder) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-_ELSEWHERE = {"label_accuracy", "balanced_accuracy"}
-
-
 def _rounds_chart(run: RunFolder) -> Chart | None:
     if len(run.rounds) < 2:
         return None
@@ -205,7 +206,7 @@ def _more_charts(metrics: Sequence[Record]) -> list[Chart]:
         for key in _keys(metrics)
         if key not in shown
         and not key.startswith("loss/")
-        and (key in _ELSEWHERE or not key.endswith("_accuracy"))
+        and (key in ELSEWHERE or not key.endswith("_accuracy"))
     ]
     charts = [
         line_chart(_curve_name(key), {_curve_name(key): _curve(metrics, key)}) for key in keys
@@ -243,22 +244,19 @@ def _phases(metrics: Sequence[Record]) -> list[float]:
 
 
 def _class_rows(run: RunFolder) -> list[ClassRow]:
-    size = len(run.classes)
-    labelled = torch.zeros(size, dtype=torch.long)
-    table = matrix = None
-    if run.labels is not None and size:
-        person = run.labels.source == int(Source.PERSON)
-        labelled = torch.bincount(run.labels.classes[person].clamp_min(0), minlength=size)
-        truth = torch.full_like(run.labels.classes, -1) if run.truth is None else run.truth
-        table = per_class(run.labels.select(~person), truth[~person], size)
-    if _fits(run.test, size):
-        matrix = confusion(run.test.probs.argmax(1), run.test.truth, size)
+    size, labels, matrix = len(run.classes), run.labels, _matrix(run)
+    labelled = table = None
+    if labels is not None and size:
+        person = labels.source == int(Source.PERSON)
+        labelled = torch.bincount(labels.classes[person].clamp_min(0), minlength=size)
+        truth = torch.full_like(labels.classes, -1) if run.truth is None else run.truth
+        table = per_class(labels.select(~person), truth[~person], size)
     if table is None and matrix is None:
         return []
     return [
         ClassRow(
             name=name,
-            labelled=int(labelled[k]),
+            labelled=None if labelled is None else int(labelled[k]),
             accepted=None if table is None else int(table.support[k]),
             share=None if table is None else float(table.share[k]),
             precision=None if table is None else words.number(float(table.precision[k])),
@@ -280,10 +278,9 @@ def _reliability(test: Test | None) -> Record | None:
 
 
 def _confusion(run: RunFolder) -> Record | None:
-    size = len(run.classes)
-    if not _fits(run.test, size):
+    size, counts = len(run.classes), _matrix(run)
+    if counts is None:
         return None
-    counts = confusion(run.test.probs.argmax(1), run.test.truth, size)
     wrong = counts.clone().fill_diagonal_(0)
     value, place = wrong.flatten().topk(min(MIX_UPS, size * size))
     mix_ups = [
@@ -309,8 +306,12 @@ def _confusion(run: RunFolder) -> Record | None:
     }
 
 
-def _fits(test: Test | None, size: int) -> bool:
-    return test is not None and size > 0 and test.probs.shape[1] == size
+def _matrix(run: RunFolder) -> Tensor | None:
+    """The confusion matrix of the held-out items, where their truth and the classes are known."""
+    size, test = len(run.classes), run.test
+    if test is None or size == 0 or test.probs.shape[1] != size or not (test.truth >= 0).any():
+        return None
+    return confusion(test.probs.argmax(1), test.truth, size)
 
 
 def _galleries(run: RunFolder) -> dict[str, list[Record]]:

@@ -18,6 +18,10 @@ def _frozen_copy(model: M) -> M:
     return twin.eval()
 
 
+def _weights(model: nn.Module) -> list[Tensor]:
+    return list(model.parameters())
+
+
 def _floats(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
@@ -54,8 +58,7 @@ class EMA(Generic[M]):
         decay = self.decay
         if self.warm_up:
             decay = min(decay, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = list(self.module.parameters()), list(model.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(_weights(self.module), _weights(model), 1 - decay)
         if self.average_buffers:
             averaged = _floats(self.module.buffers())
             torch._foreach_lerp_(averaged, _floats(model.buffers()), 1 - decay)
@@ -88,8 +91,7 @@ class WeightAverage(Generic[M]):
     def update(self, model: nn.Module) -> None:
         """Takes the weights of ``model`` into the mean."""
         self.count += 1
-        mine, theirs = list(self.module.parameters()), list(model.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 / self.count)
+        torch._foreach_lerp_(_weights(self.module), _weights(model), 1 / self.count)
         for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
             own.copy_(other)
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -32,7 +32,7 @@ class Journal:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.lines = 0
-        self._file = None
+        self._file: IO[str] | None = None
         self._events: Any = None
 
     def write(self, step: int, **values: float | int | str | None) -> None:

@@ -25,7 +25,7 @@ from leaven.labels import ClassLabels, LabelStore
 from leaven.models import build_model, default_model
 from leaven.models.classifier import Classifier
 from leaven.propose import predict
-from leaven.quality import Finding, Health, classification_metrics
+from leaven.quality import Health, classification_metrics
 from leaven.train.checkpoint import Checkpoints
 from leaven.train.guard import BufferGuard
 from leaven.train.journal import Bar, Journal

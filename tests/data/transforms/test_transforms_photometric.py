@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from leaven.data import transforms as T
-from leaven.data.transforms.photometric import apply_tables
 from leaven.errors import DataError
 
 SHAPES = [(5, 3, 8, 8), (4, 1, 9, 7), (6, 3, 32, 32), (3, 3, 24, 40), (1, 1, 24, 40), (2, 3, 2, 5)]
@@ -150,18 +149,6 @@ def test_sharpness_leaves_edges_and_tiny_pictures_alone() -> None:
     assert not torch.equal(smooth, images)
     tiny = images[:, :, :2]
     assert torch.equal(T.sharpness(tiny, factor), tiny)
-
-
-def test_tables_apply_per_picture_and_per_channel() -> None:
-    images = pictures((2, 3, 4, 5))
-    tables = torch.randint(0, 256, (2, 3, 256), dtype=torch.uint8)
-    wanted = torch.empty_like(images)
-    for n in range(2):
-        for c in range(3):
-            wanted[n, c] = tables[n, c][images[n, c].long()]
-    assert torch.equal(apply_tables(images, tables), wanted)
-    shared = apply_tables(images, tables[:, :1])
-    assert torch.equal(shared[1, 2], tables[1, 0][images[1, 2].long()])
 
 
 def test_colour_needs_one_or_three_channels() -> None:

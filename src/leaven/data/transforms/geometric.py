@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -48,12 +49,23 @@ def check_fill(fill: int) -> int:
     return fill
 
 
-def chunks(images: Tensor) -> Iterator[slice]:
-    """Slices of a batch, in order, of a size that the device works on well."""
+def in_chunks(images: Tensor, change: Callable[[slice], Tensor]) -> Tensor:
+    """Puts together what ``change`` makes of slices of a batch, in order.
+
+    Args:
+        images: (B, C, H, W); the result has its shape and dtype.
+        change: takes a slice of 0..B and returns that part of the result.
+    """
+    count, *shape = images.shape
     limit = CPU_CHUNK if images.device.type == "cpu" else GPU_CHUNK
-    size = max(1, limit // max(1, images[:1].numel()))
-    for start in range(0, len(images), size):
-        yield slice(start, start + size)
+    size = max(1, limit // max(1, math.prod(shape)))
+    if count <= size:
+        return change(slice(0, count))
+    out = torch.empty_like(images)
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        out[part] = change(part)
+    return out
 
 
 def horizontal_flip(images: Tensor, flags: Tensor) -> Tensor:
@@ -105,10 +117,10 @@ def flip_and_shift(images: Tensor, flags: Tensor, dx: Tensor, dy: Tensor) -> Ten
     flags = per_sample(images, flags, "flags").bool()
     columns = torch.where(flags[:, None], width - 1 - columns, columns)
     rows.mul_(width)
-    out = torch.empty_like(images)
-    for part in chunks(images):
-        out[part] = _gather(images[part], rows[part, :, None] + columns[part, None, :])
-    return out
+    return in_chunks(
+        images,
+        lambda part: _gather(images[part], rows[part, :, None] + columns[part, None, :]),
+    )
 
 
 def affine_nearest(images: Tensor, matrix: Tensor, fill: int = 0) -> Tensor:
@@ -128,10 +140,7 @@ def affine_nearest(images: Tensor, matrix: Tensor, fill: int = 0) -> Tensor:
     """
     images = check_images(images)
     matrix = per_sample(images, matrix, "matrix", 2, 3).float()
-    out = torch.empty_like(images)
-    for part in chunks(images):
-        out[part] = _map(images[part], matrix[part], fill)
-    return out
+    return in_chunks(images, lambda part: _map(images[part], matrix[part], fill))
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:

@@ -1,7 +1,8 @@
-"""Changing the grey levels of a batch: per-sample tables and blends, a draw per sample.
+"""Changing the grey levels of a batch, with parameters per sample.
 
-Operations that send a grey level to a grey level are made as tables of 256 entries, ``(B, 1, 256)``
-or one per channel ``(B, C, 256)``, so that several of them are applied with one gather.
+The results are those of torchvision's functions on each picture, rounded down to whole levels as
+there. Arithmetic is in float32: where a blend is a whole number in exact arithmetic, its last bit
+decides about the level.
 """
 
 from __future__ import annotations
@@ -9,28 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leaven.data.transforms.geometric import check_images, chunks, per_sample
+from leaven.data.transforms.geometric import check_images, in_chunks, per_sample
 from leaven.errors import DataError
 
 RED, GREEN, BLUE = 0.2989, 0.587, 0.114  # ITU-R BT.601 luma
-
-
-def apply_tables(images: Tensor, tables: Tensor) -> Tensor:
-    """Replaces every value by its entry in the table of its picture and channel.
-
-    Args:
-        images: (B, C, H, W) uint8.
-        tables: (B, C, 256) or (B, 1, 256) uint8.
-
-    Raises:
-        DataError: images of another shape or dtype.
-    """
-    images = check_images(images)
-    tables = per_sample(images, tables, "tables", tables.shape[1], 256)
-    out = torch.empty_like(images)
-    for part in chunks(images):
-        out[part] = _look_up(images[part], tables[part])
-    return out
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -43,7 +26,9 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
     Raises:
         DataError: images or factor of another shape or dtype.
     """
-    return apply_tables(images, brightness_table(per_sample(images, factor, "factor")))
+    images = check_images(images)
+    factor = _column(images, factor, "factor")
+    return in_chunks(images, lambda part: _bytes(images[part].float().mul_(factor[part])))
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
@@ -57,7 +42,35 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
         DataError: images or factor of another shape or dtype.
     """
     images = check_images(images)
-    return apply_tables(images, contrast_table(images, per_sample(images, factor, "factor")))
+    factor = _column(images, factor, "factor")
+
+    def change(part: slice) -> Tensor:
+        values = images[part].float()
+        return _blend(values, luma(values).mean((2, 3), keepdim=True), factor[part])
+
+    return in_chunks(images, change)
+
+
+def color(images: Tensor, factor: Tensor) -> Tensor:
+    """Blends with the picture's own grey version: ``factor v + (1 - factor) luma``.
+
+    Args:
+        images: (B, C, H, W) uint8, C 1 or 3; pictures of one channel stay as they are.
+        factor: (B,) float >= 0; 0 is grey, 1 changes nothing.
+
+    Raises:
+        DataError: images or factor of another shape or dtype.
+    """
+    images = check_images(images)
+    factor = _column(images, factor, "factor")
+    if images.shape[1] == 1:
+        return images.clone()
+
+    def change(part: slice) -> Tensor:
+        values = images[part].float()
+        return _blend(values, luma(values), factor[part])
+
+    return in_chunks(images, change)
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
@@ -65,12 +78,14 @@ def posterize(images: Tensor, bits: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W) uint8.
-        bits: (B,) integers in 0..8; 8 changes nothing.
+        bits: (B,) whole numbers in 0..8; 8 changes nothing.
 
     Raises:
         DataError: images or bits of another shape or dtype.
     """
-    return apply_tables(images, posterize_table(per_sample(images, bits, "bits")))
+    images = check_images(images)
+    kept = 256 - 2 ** (8 - _column(images, bits, "bits"))
+    return images & kept.to(torch.uint8)
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
@@ -78,12 +93,17 @@ def solarize(images: Tensor, threshold: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W) uint8.
-        threshold: (B,) float or integers; 256 changes nothing.
+        threshold: (B,) numbers in 0..256; 256 changes nothing.
 
     Raises:
         DataError: images or threshold of another shape or dtype.
     """
-    return apply_tables(images, solarize_table(per_sample(images, threshold, "threshold")))
+    images = check_images(images)
+    highest_kept = _column(images, threshold, "threshold").float().ceil().sub_(1).short()
+    # The sign of the difference, spread over all bits, is the mask: faster than a comparison.
+    return in_chunks(
+        images, lambda part: images[part] ^ ((highest_kept[part] - images[part]) >> 15).byte()
+    )
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -98,7 +118,13 @@ def autocontrast(images: Tensor) -> Tensor:
         DataError: images of another shape or dtype.
     """
     images = check_images(images)
-    return apply_tables(images, autocontrast_table(images))
+    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    constant = low == high
+    low = low.float().masked_fill_(constant, 0)
+    scale = (high - low).mul_(1 / 255).masked_fill_(constant, 1)
+    return in_chunks(
+        images, lambda part: _bytes(images[part].float().sub_(low[part]).div_(scale[part]))
+    )
 
 
 def equalize(images: Tensor) -> Tensor:
@@ -109,34 +135,13 @@ def equalize(images: Tensor) -> Tensor:
     with ``s = 0`` (constant or nearly so) stays as it is.
 
     Args:
-        images: (B, C, H, W) uint8.
+        images: (B, C, H, W) uint8, fewer than 2**24 pixels each.
 
     Raises:
         DataError: images of another shape or dtype.
     """
     images = check_images(images)
-    return apply_tables(images, equalize_table(images))
-
-
-def color(images: Tensor, factor: Tensor) -> Tensor:
-    """Blends with the picture's own grey version: ``factor v + (1 - factor) luma``.
-
-    Args:
-        images: (B, C, H, W) uint8, C 1 or 3; pictures of one channel stay as they are.
-        factor: (B,) float >= 0; 0 is grey, 1 changes nothing.
-
-    Raises:
-        DataError: images or factor of another shape or dtype.
-    """
-    images = check_images(images)
-    factor = per_sample(images, factor, "factor").float()[:, None, None, None]
-    if images.shape[1] == 1:
-        return images.clone()
-    out = torch.empty_like(images)
-    for part in chunks(images):
-        values = images[part].float()
-        out[part] = _blend(values, luma(values), factor[part])
-    return out
+    return in_chunks(images, lambda part: _equalized(images[part]))
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -153,65 +158,32 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
         DataError: images or factor of another shape or dtype.
     """
     images = check_images(images)
-    factor = per_sample(images, factor, "factor").float()[:, None, None, None]
-    out = images.clone()
+    factor = _column(images, factor, "factor")
     if min(images.shape[2:]) < 3:
-        return out
-    for part in chunks(images):
-        out[part, :, 1:-1, 1:-1] = _sharpened(images[part].float(), factor[part])
-    return out
+        return images.clone()
+    return in_chunks(images, lambda part: _sharpened(images[part], factor[part]))
 
 
-def luma(images: Tensor) -> Tensor:
-    """(B, 1, H, W) float32 of float32: 0.2989 R + 0.587 G + 0.114 B, rounded down; one channel is itself."""
-    channels = images.shape[1]
+def luma(values: Tensor) -> Tensor:
+    """(B, 1, H, W) of float32: 0.2989 R + 0.587 G + 0.114 B, rounded down; one channel is itself.
+
+    Raises:
+        DataError: neither one nor three channels.
+    """
+    channels = values.shape[1]
     if channels == 1:
-        return images
+        return values
     if channels != 3:
         raise DataError(
             f"The pictures have {channels} channels.",
             "1 channel (grey) or 3 channels (red, green, blue)",
             "Convert the pictures, or leave out the operations that need colours.",
         )
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = values.split(1, dim=1)
     return red.mul(RED).add_(green, alpha=GREEN).add_(blue, alpha=BLUE).floor_()
 
 
-def brightness_table(factor: Tensor) -> Tensor:
-    """(n, 1, 256) tables of ``brightness`` by ``factor`` (n,)."""
-    return _bytes(_levels(factor) * factor.float()[:, None, None])
-
-
-def contrast_table(images: Tensor, factor: Tensor) -> Tensor:
-    """(n, 1, 256) tables of ``contrast`` of ``images`` (n, C, H, W) by ``factor`` (n,)."""
-    mean = luma(images.float()).mean((2, 3))[..., None]
-    return _blend(_levels(images), mean, factor.float()[:, None, None])
-
-
-def posterize_table(bits: Tensor) -> Tensor:
-    """(n, 1, 256) tables of ``posterize`` to ``bits`` (n,)."""
-    step = 2 ** (8 - bits.float()[:, None, None])
-    return _bytes((_levels(bits) / step).floor_().mul_(step))
-
-
-def solarize_table(threshold: Tensor) -> Tensor:
-    """(n, 1, 256) tables of ``solarize`` at ``threshold`` (n,)."""
-    levels = _levels(threshold)
-    return _bytes(torch.where(levels >= threshold[:, None, None], 255 - levels, levels))
-
-
-def autocontrast_table(images: Tensor) -> Tensor:
-    """(n, C, 256) tables of ``autocontrast`` of ``images`` (n, C, H, W)."""
-    planes = images.flatten(2)
-    low, high = planes.amin(2, keepdim=True).float(), planes.amax(2, keepdim=True).float()
-    constant = low == high
-    low = low.masked_fill(constant, 0)
-    scale = (high - low).mul_(1 / 255).masked_fill(constant, 1)
-    return _bytes((_levels(images) - low).div_(scale))
-
-
-def equalize_table(images: Tensor) -> Tensor:
-    """(n, C, 256) tables of ``equalize`` of ``images`` (n, C, H, W)."""
+def _equalized(images: Tensor) -> Tensor:
     planes = images.flatten(2).long()
     # Counts are whole numbers below 2**24, exact in float32, which torch scatters fastest.
     counts = torch.zeros(*planes.shape[:2], 256, device=images.device)
@@ -220,27 +192,24 @@ def equalize_table(images: Tensor) -> Tensor:
     step = ((planes.shape[2] - brightest) / 255).floor_()
     below = counts.cumsum(2).sub_(counts)
     spread = below.add_((step / 2).floor_()).div_(step.clamp_min(1)).floor_()
-    return _bytes(torch.where(step == 0, _levels(images), spread))
+    levels = torch.arange(256, device=images.device, dtype=torch.float32)
+    tables = _bytes(torch.where(step == 0, levels, spread))
+    return tables.gather(2, planes).view_as(images)
 
 
-def _levels(like: Tensor) -> Tensor:
-    return torch.arange(256, device=like.device, dtype=torch.float32)
-
-
-def _look_up(images: Tensor, tables: Tensor) -> Tensor:
-    count, channels = tables.shape[:2]
-    offset = torch.arange(count * channels, device=images.device, dtype=torch.int32).mul_(256)
-    index = images + offset.view(count, channels, 1, 1)
-    return tables.reshape(-1).index_select(0, index.view(-1)).view_as(images)
-
-
-def _sharpened(values: Tensor, factor: Tensor) -> Tensor:
-    """The inner pixels of ``sharpness``, as uint8."""
+def _sharpened(images: Tensor, factor: Tensor) -> Tensor:
+    values = images.float()
     inner = values[:, :, 1:-1, 1:-1]
     rows = values[:, :, :-2] + values[:, :, 1:-1] + values[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     smooth = total.add_(inner, alpha=4).div_(13).round_()
-    return _bytes(torch.addcmul(inner, smooth.sub_(inner), 1 - factor))
+    out = images.clone()
+    out[:, :, 1:-1, 1:-1] = _bytes(torch.addcmul(inner, smooth.sub_(inner), 1 - factor))
+    return out
+
+
+def _column(images: Tensor, values: Tensor, name: str) -> Tensor:
+    return per_sample(images, values, name)[:, None, None, None]
 
 
 def _blend(values: Tensor, other: Tensor, factor: Tensor) -> Tensor:

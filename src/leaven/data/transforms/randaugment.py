@@ -1,9 +1,8 @@
 """RandAugment on batches: operations drawn per picture, applied to groups of pictures.
 
-Each slot sorts the pictures of a batch by their operation. Operations on grey levels then share
-one table gather and affine operations one pixel gather, so that a slot costs a few kernels however
-many operations meet in it. Groups are counted on the CPU, where the draws are made: a GPU is never
-waited for.
+Each slot sorts the pictures of a batch by their operation, so that every operation works on a
+slice and the affine ones on one slice together. Groups are counted on the CPU, where the draws are
+made: a GPU is never waited for.
 """
 
 from __future__ import annotations
@@ -52,14 +51,17 @@ def _none(strength: Strength) -> Tensor:
     return torch.zeros_like(strength)
 
 
-# Tables from the pictures and the strengths, on the device of the pictures.
-TABLES: dict[str, Callable[[Tensor, Strength], Tensor]] = {
-    "AutoContrast": lambda images, _: photometric.autocontrast_table(images),
-    "Brightness": lambda _, strength: photometric.brightness_table(_factor(strength)),
-    "Contrast": lambda images, strength: photometric.contrast_table(images, _factor(strength)),
-    "Equalize": lambda images, _: photometric.equalize_table(images),
-    "Posterize": lambda _, strength: photometric.posterize_table(_bits(strength)),
-    "Solarize": lambda _, strength: photometric.solarize_table(_threshold(strength)),
+# Changes of grey levels from the pictures and the strengths, on the device of the pictures.
+TONES: dict[str, Callable[[Tensor, Strength], Tensor]] = {
+    "AutoContrast": lambda images, _: photometric.autocontrast(images),
+    "Brightness": lambda images, s: photometric.brightness(images, _factor(s)),
+    "Color": lambda images, s: photometric.color(images, _factor(s)),
+    "Contrast": lambda images, s: photometric.contrast(images, _factor(s)),
+    "Equalize": lambda images, _: photometric.equalize(images),
+    "Identity": lambda images, _: images,
+    "Posterize": lambda images, s: photometric.posterize(images, _bits(s)),
+    "Sharpness": lambda images, s: photometric.sharpness(images, _factor(s)),
+    "Solarize": lambda images, s: photometric.solarize(images, _threshold(s)),
 }
 # Maps from the strengths, the height and the width, on the CPU.
 MAPS: dict[str, Callable[[Strength, int, int], Tensor]] = {
@@ -69,7 +71,7 @@ MAPS: dict[str, Callable[[Strength, int, int], Tensor]] = {
     "TranslateX": lambda s, h, w: geometric.translation_matrix(_pixels(s, w), _none(s)),
     "TranslateY": lambda s, h, w: geometric.translation_matrix(_none(s), _pixels(s, h)),
 }
-OPERATIONS: tuple[str, ...] = (*TABLES, *MAPS, "Color", "Sharpness", "Identity")
+OPERATIONS: tuple[str, ...] = (*TONES, *MAPS)
 """The names of the 14 operations; an operation's number is its position here."""
 
 
@@ -172,35 +174,19 @@ def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill:
     images = images.index_select(0, order.to(images.device, non_blocking=True))
     groups = dict(zip(OPERATIONS, images.split(counts)))
     strengths = dict(zip(OPERATIONS, strength[order].split(counts)))
-    tabled, mapped = sum(counts[: len(TABLES)]), sum(counts[: len(TABLES) + len(MAPS)])
+    # The groups lie in the order of OPERATIONS, those of the maps at the end.
     parts = [
-        _apply_tables(images[:tabled], groups, strengths),
-        _apply_maps(images[tabled:mapped], strengths, fill),
-        photometric.color(groups["Color"], _factor(strengths["Color"])),
-        photometric.sharpness(groups["Sharpness"], _factor(strengths["Sharpness"])),
-        groups["Identity"],
+        change(groups[name], strengths[name].to(images.device, non_blocking=True))
+        for name, change in TONES.items()
+        if len(groups[name])
     ]
+    parts.append(_move(images[sum(counts[: len(TONES)]) :], strengths, fill))
     back = order.argsort().to(images.device, non_blocking=True)
     return torch.cat(parts).index_select(0, back)
 
 
-def _apply_tables(
-    images: Tensor, groups: dict[str, Tensor], strengths: dict[str, Tensor]
-) -> Tensor:
-    """Looks up ``images``, the groups of ``TABLES`` one after the other, in the groups' tables."""
-    tables = []
-    for name, make in TABLES.items():
-        group = groups[name]
-        strength = strengths[name].to(images.device, non_blocking=True)
-        tables += [
-            make(group[part], strength[part]).expand(-1, images.shape[1], -1)
-            for part in geometric.chunks(group)
-        ]
-    return photometric.apply_tables(images, torch.cat(tables)) if tables else images
-
-
-def _apply_maps(images: Tensor, strengths: dict[str, Tensor], fill: int) -> Tensor:
-    """Moves ``images``, the groups of ``MAPS`` one after the other."""
+def _move(images: Tensor, strengths: dict[str, Tensor], fill: int) -> Tensor:
+    """Applies ``MAPS`` to ``images``, their groups one after the other."""
     height, width = images.shape[2:]
     matrices = [make(strengths[name], height, width) for name, make in MAPS.items()]
     return geometric.affine_nearest(images, torch.cat(matrices), fill)

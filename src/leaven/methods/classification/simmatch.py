@@ -194,13 +194,12 @@ class Projected(nn.Module):
         super().__init__()
         width = classifier.num_features
         self.classifier = classifier
-        self.projection = nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dim)
-        )
+        hidden, outer = nn.Linear(width, width), nn.Linear(width, dim)
         # Drawn from the generator, which is the same on every process.
-        for layer in (self.projection[0], self.projection[2]):
+        for layer in (hidden, outer):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
+        self.projection = nn.Sequential(hidden, nn.ReLU(inplace=True), outer)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.classifier.features(images)

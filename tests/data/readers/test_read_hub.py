@@ -55,7 +55,7 @@ def test_a_shuffled_selection_keeps_its_order(made, tmp_path, png_of):
 
 def test_what_is_missing_is_said(made, tmp_path, monkeypatch):
     datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).save_to_disk(tmp_path / "text")
-    with pytest.raises(DataError, match="no one picture feature.*text, label"):
+    with pytest.raises(DataError, match=r"no one picture feature.*text, label"):
         read(tmp_path / "text")
     datasets.DatasetDict({"all": made([0, 1])}).save_to_disk(tmp_path / "all")
     with pytest.raises(DataError, match="has the splits all"):

@@ -1,0 +1,222 @@
+"""What a claim is, how it is measured, and how its result is kept."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import pkgutil
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import leaven
+from leaven.atomic import replacing
+from leaven.data import Data
+from leaven.methods import Method
+from leaven.train import Budget, Settings, Trainer
+
+log = logging.getLogger("claims")
+
+RESULTS = Path(__file__).parent / "results"
+
+Measure = Callable[[int], dict[str, float]]
+"""An experiment of its own: seed -> measured values by name."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """An expectation: ``better`` beats ``than`` by ``points`` or more, on average over the seeds.
+
+    ``points`` are percentage points of ``metric``, a value in [0, 1]; negative points allow a loss.
+    """
+
+    better: str
+    than: str
+    points: float
+    metric: str = "accuracy"
+
+    @property
+    def text(self) -> str:
+        if self.points < 0:
+            return f"{self.better} loses at most {-self.points:g} points of {self.metric} to {self.than}"
+        return f"{self.better} beats {self.than} by {self.points:g} points of {self.metric}"
+
+    def measured(self, means: Mapping[str, Mapping[str, float]]) -> float:
+        """The difference of the means in points."""
+        return 100 * (means[self.better][self.metric] - means[self.than][self.metric])
+
+    def shown(self, means: Mapping[str, Mapping[str, float]]) -> bool:
+        return self.measured(means) >= self.points
+
+
+@dataclass(frozen=True)
+class Level:
+    """An expectation: ``metric`` of ``variant`` is at least (or at most) ``points`` per cent."""
+
+    variant: str
+    points: float
+    metric: str = "accuracy"
+    at_most: bool = False
+
+    @property
+    def text(self) -> str:
+        bound = "at most" if self.at_most else "at least"
+        return f"{self.variant} reaches {bound} {self.points:g} % {self.metric}"
+
+    def measured(self, means: Mapping[str, Mapping[str, float]]) -> float:
+        """The mean in per cent."""
+        return 100 * means[self.variant][self.metric]
+
+    def shown(self, means: Mapping[str, Mapping[str, float]]) -> bool:
+        value = self.measured(means)
+        return value <= self.points if self.at_most else value >= self.points
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One experiment.
+
+    Attributes:
+        method: the name of the method it is about.
+        statement: what should show, in a sentence.
+        setting: data, network and budget in words.
+        variants: what is compared, by name: a method to train on ``data``, or an experiment.
+        expect: what has to hold for the claim to be shown.
+        data: seed -> the data; not needed when all variants are experiments.
+        budget, model, options: of every variant.
+        seeds: at least three.
+        evaluations: how often a run is measured on its way.
+    """
+
+    method: str
+    statement: str
+    setting: str
+    variants: Mapping[str, Method | Measure]
+    expect: tuple[Gain | Level, ...]
+    data: Callable[[int], Data] | None = None
+    budget: Budget | Mapping[str, Budget] = Budget(steps=1000)
+    model: str = "auto"
+    options: Mapping[str, Any] | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    evaluations: int = 1
+
+
+def names() -> list[str]:
+    """All claims of this package."""
+    own = {"harness", "sources", "table", "__main__"}
+    return sorted(
+        m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name not in own
+    )
+
+
+def load(name: str) -> Claim:
+    """The claim in the module ``name``."""
+    return importlib.import_module(f"claims.{name}").CLAIM
+
+
+def run(name: str, *, seeds: tuple[int, ...] | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Measures what is not yet measured of a claim and returns its result.
+
+    A result is kept after every run, so that a claim goes on where it was stopped.
+    """
+    claim = load(name)
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() and not fresh else {}
+    runs: dict[str, dict[str, dict[str, float]]] = before.get("runs", {})
+    for seed in seeds or claim.seeds:
+        for variant, work in claim.variants.items():
+            if str(seed) in runs.get(variant, {}):
+                continue
+            began = time.monotonic()
+            values = _measure(claim, variant, work, seed)
+            values["seconds"] = round(time.monotonic() - began, 1)
+            log.info("%s, %s, seed %d: %s", name, variant, seed, values)
+            runs.setdefault(variant, {})[str(seed)] = values
+            _write(path, _result(claim, runs))
+    result = _result(claim, runs)
+    _write(path, result)
+    return result
+
+
+def _measure(claim: Claim, variant: str, work: Method | Measure, seed: int) -> dict[str, float]:
+    if not isinstance(work, Method):
+        return dict(work(seed))
+    assert claim.data is not None
+    budget = claim.budget if isinstance(claim.budget, Budget) else claim.budget[variant]
+    settings = Settings(
+        budget=budget,
+        seed=seed,
+        model=claim.model,
+        options=dict(claim.options or {}),
+        threads=torch.get_num_threads(),
+        evaluations=claim.evaluations,
+    )
+    trainer = Trainer(claim.data(seed), None, settings)
+    fitted = work.fit(trainer.data, trainer)
+    data = trainer.data
+    values = {"accuracy": trainer.measure(fitted.model, data.test)["accuracy"]}
+    truth, labels = data.unlabelled.truth, fitted.labels.cpu()
+    values["accepted_share"] = labels.accepted_share
+    if (accuracy := labels.accuracy(truth)) is not None:
+        values["label_accuracy"] = accuracy
+    known = truth >= 0
+    if bool(known.any()):
+        right = labels.classes == truth
+        values["all_labels_accuracy"] = float(right[known].float().mean())
+        wrong = known & ~right
+        if bool(wrong.any()):
+            values["confidence_when_wrong"] = float(labels.confidence[wrong].mean())
+    return values
+
+
+def _result(claim: Claim, runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    means: dict[str, dict[str, float]] = {}
+    spread: dict[str, dict[str, float]] = {}
+    for variant, by_seed in runs.items():
+        keys = {key for values in by_seed.values() for key in values}
+        columns = {k: [v[k] for v in by_seed.values() if k in v] for k in sorted(keys)}
+        means[variant] = {key: statistics.fmean(column) for key, column in columns.items()}
+        spread[variant] = {
+            key: statistics.stdev(column) if len(column) > 1 else 0.0
+            for key, column in columns.items()
+        }
+    whole = all(len(runs.get(variant, {})) >= len(claim.seeds) for variant in claim.variants)
+    return {
+        "method": claim.method,
+        "statement": claim.statement,
+        "setting": claim.setting,
+        "seeds": list(claim.seeds),
+        "complete": whole,
+        "expectations": [
+            {"text": e.text, "measured": round(e.measured(means), 2), "shown": e.shown(means)}
+            for e in claim.expect
+        ]
+        if whole
+        else [],
+        "mean": means,
+        "standard_deviation": spread,
+        "hyperparameters": {
+            name: work.model_dump(mode="json") if isinstance(work, Method) else {}
+            for name, work in claim.variants.items()
+        },
+        "runs": runs,
+        "environment": {
+            "leaven": leaven.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _write(path: Path, result: Mapping[str, Any]) -> None:
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,83 @@
+"""The data of the claims."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from leaven.data import Data, ImageSet, hide_labels, open_data
+
+DATA = Path(os.environ.get("LEAVEN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+"""The folder of real data sets."""
+
+
+class MissingData(RuntimeError):
+    """A real data set is not on this machine; the claim is skipped."""
+
+
+def folder(name: str) -> Path:
+    """The folder of the data set ``name``."""
+    path = DATA / name
+    if not path.is_dir():
+        raise MissingData(f"{path} is not there; set LEAVEN_DATA to the folder that holds {name!r}")
+    return path
+
+
+def digits(labels_per_class: int, *, val_per_class: int = 0) -> Callable[[int], Data]:
+    """A function seed -> the digits, 30 % of them test; val comes out of the unlabelled items."""
+
+    def make(seed: int) -> Data:
+        data = open_data("digits", labels_per_class=labels_per_class, seed=seed)
+        return with_val(data, val_per_class, seed) if val_per_class else data
+
+    return make
+
+
+def with_val(data: Data, per_class: int, seed: int) -> Data:
+    """The data with ``per_class`` hidden items of each class as labelled val items."""
+    train = data.train
+    hidden = torch.where(train.labels < 0, train.truth, -1)
+    chosen = _per_class(hidden, len(data.classes), per_class, seed)
+    val = train.subset(chosen)
+    keep = torch.ones(len(train), dtype=torch.bool)
+    keep[chosen] = False
+    return replace(data, train=train.subset(keep), val=replace(val, labels=val.truth))
+
+
+@cache
+def _cifar10() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+    data = open_data(folder("cifar10"), test_share=0.0)
+    assert data.test is not None
+    return data.train, data.test, data.classes
+
+
+def cifar10(labels_per_class: int, *, items: int, test: int = 2000) -> Callable[[int], Data]:
+    """A function seed -> CIFAR-10 with ``items`` training pictures, a balanced draw by the seed."""
+
+    def make(seed: int) -> Data:
+        train, held_out, classes = _cifar10()
+        count = len(classes)
+        some = train.subset(_per_class(train.truth, count, items // count, seed))
+        return Data(
+            name="cifar10",
+            classes=classes,
+            train=hide_labels(some, classes, labels_per_class, seed),
+            test=held_out.subset(_per_class(held_out.truth, count, test // count, 0)),
+            flip=True,
+        )
+
+    return make
+
+
+def _per_class(classes: torch.Tensor, count: int, wanted: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for number in range(count):
+        members = (classes == number).nonzero().squeeze(1)
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:wanted]])
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,88 @@
+"""``leaven methods``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaven.cli.output import print_json, print_table, stdout, table, words
+
+if TYPE_CHECKING:
+    from leaven.methods import Method
+
+
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A method, to see all about it.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the methods; with a name, show its card and its hyperparameters.
+
+    Any hyperparameter is set with `leaven run --method NAME --set HYPERPARAMETER=VALUE`.
+
+    \b
+    Examples:
+        leaven methods
+        leaven methods fixmatch
+        leaven methods fixmatch --json
+    """
+    from leaven.methods import all_methods, find_method
+
+    if name is None:
+        found = list(all_methods().values())
+        if json:
+            print_json([_record(method) for method in found])
+        else:
+            _print_all(found)
+        return
+    method = find_method(name)
+    if json:
+        print_json(_record(method))
+    else:
+        _print_one(method)
+
+
+def _record(method: type[Method]) -> dict[str, Any]:
+    fields = ("name", "type", "default", "description")
+    rows = [dict(zip(fields, row)) for row in method.hyperparameters()]
+    return {**asdict(method.card), "hyperparameters": rows}
+
+
+def _print_all(found: list[type[Method]]) -> None:
+    cards = [method.card for method in found]
+    print_table(
+        table(
+            ("name", "title", "year", "task", "evidence", "how it works"),
+            [(c.name, c.title, c.year, c.task, c.evidence, c.summary) for c in cards],
+        )
+    )
+    stdout().print(words("\nAll about one: leaven methods NAME", style="dim"))
+
+
+def _print_one(method: type[Method]) -> None:
+    card, console = method.card, stdout()
+    console.print(words(f"{card.title} ({card.venue} {card.year})", style="bold"))
+    console.print(words(card.summary))
+    facts = {
+        "name": card.name,
+        "number": card.number,
+        "task": card.task,
+        "evidence": card.evidence,
+        "paper": card.paper,
+        "code": card.code,
+        "parts": ", ".join(card.parts),
+        "claim": card.claim,
+        "measured": card.measured or "not yet",
+    }
+    console.print()
+    print_table(table(("", ""), [(key, value) for key, value in facts.items() if value]))
+    console.print(words("\nHyperparameters (--set NAME=VALUE)", style="bold"))
+    print_table(
+        table(
+            ("name", "type", "default", "what it is"),
+            [(name, kind, default, text) for name, kind, default, text in method.hyperparameters()],
+        )
+    )

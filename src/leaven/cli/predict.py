@@ -1,0 +1,163 @@
+"""``leaven predict``."""
+
+from __future__ import annotations
+
+import csv as csv_format
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from leaven.cli.output import bar, percent, print_json, print_table, stderr, table, words
+from leaven.errors import DataError
+
+if TYPE_CHECKING:
+    from leaven.models import Classifier
+
+_AT_ONCE = 512
+_MOST_SHOWN = 100
+
+
+class Prediction(NamedTuple):
+    """What the model sees in one picture."""
+
+    file: str
+    label: str
+    confidence: float
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of pictures.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write a CSV file: file,label,confidence."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Say what the model of a run sees in pictures: the class and how sure it is.
+
+    The pictures are read, cut and scaled exactly as for the training. A file that cannot be read
+    is named and skipped; the exit code is 1 then, and 0 when every picture was read.
+
+    \b
+    Examples:
+        leaven predict runs/mine cat.jpg dog.jpg
+        leaven predict runs/mine new-pictures/ --csv predictions.csv
+        leaven predict runs/mine new-pictures/ --json
+    """
+    from leaven.models import load_model
+    from leaven.train.settings import find_processes
+
+    model = load_model(run / "model")
+    files = _files(images)
+    _, where = find_processes(device)
+    failed: dict[str, str] = {}
+    with bar("predicting", shown=True) as progress:
+        found: list[Prediction] = []
+        for part in _predictions(model.to(where), files, failed):
+            found += part
+            if progress is not None:
+                progress(len(found) + len(failed), len(files))
+    if csv is not None:
+        _write_csv(csv, found)
+    if json:
+        print_json(
+            {
+                "predictions": [prediction._asdict() for prediction in found],
+                "failed": [{"file": file, "reason": reason} for file, reason in failed.items()],
+            }
+        )
+    elif csv is None:
+        _print(found)
+    for file, reason in failed.items():
+        stderr().print(words(f"skipped {file}: {reason}", style="yellow"))
+    if csv is not None and not json:
+        stderr().print(words(f"{len(found)} predictions written to {csv}"))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _files(images: list[Path]) -> list[Path]:
+    """The files that are meant, folders opened.
+
+    Raises:
+        DataError: something is not there, or a folder has no picture.
+    """
+    from leaven.data.readers.folder import find_pictures
+
+    files: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            files += [path / name for name in find_pictures(path).pictures]
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(
+                f"There is no file or folder {path}.",
+                "pictures, or folders of pictures",
+                "check the path; nothing was predicted",
+            )
+    return files
+
+
+def _predictions(
+    model: Classifier, files: list[Path], failed: dict[str, str]
+) -> Iterator[list[Prediction]]:
+    """The predictions of so many files at once; what cannot be read goes to ``failed``."""
+    import numpy as np
+    import torch
+
+    from leaven.data import MemoryPixels, PictureError, decode
+    from leaven.data.files import pool
+    from leaven.propose import predict as predict_probs
+
+    channels, height, width = model.spec.shape
+
+    def read(file: Path) -> np.ndarray | PictureError:
+        try:
+            return decode(file, (height, width), channels)
+        except PictureError as error:
+            return error
+
+    for start in range(0, len(files), _AT_ONCE):
+        part, names, pictures = files[start : start + _AT_ONCE], [], []
+        for file, picture in zip(part, pool().map(read, part)):
+            if isinstance(picture, PictureError):
+                failed[str(file)] = picture.reason
+            else:
+                names.append(str(file))
+                pictures.append(picture)
+        if not pictures:
+            yield []
+            continue
+        probs = predict_probs(model, MemoryPixels(torch.from_numpy(np.stack(pictures))))
+        confidence, classes = (column.tolist() for column in probs.max(1))
+        yield [
+            Prediction(name, model.spec.classes[label], sure)
+            for name, label, sure in zip(names, classes, confidence)
+        ]
+
+
+def _write_csv(path: Path, found: list[Prediction]) -> None:
+    from leaven.atomic import replacing
+
+    with (
+        replacing(path) as beside,
+        beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv_format.writer(file)
+        writer.writerow(Prediction._fields)
+        writer.writerows((name, label, f"{sure:.6g}") for name, label, sure in found)
+
+
+def _print(found: list[Prediction]) -> None:
+    rows = [(name, label, percent(sure)) for name, label, sure in found[:_MOST_SHOWN]]
+    print_table(table(("file", "class", "confidence"), rows, right=1))
+    if len(found) > _MOST_SHOWN:
+        more = len(found) - _MOST_SHOWN
+        stderr().print(words(f"and {more} more; --csv FILE or --json gives all", style="dim"))

@@ -1,0 +1,258 @@
+"""``leaven run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from leaven.cli.output import bar, print_json, safe
+from leaven.errors import ConfigError
+from leaven.job.config import RunConfig
+
+_HELP = {"labels": "Data", "method": "Learning", "budget": "Computing", "out": "The run"}
+
+
+def _option(field: str, *names: str, **extra: Any) -> Any:
+    """An option with the description and the default of a field of ``RunConfig``."""
+    known = RunConfig.model_fields[field]
+    text = known.description or ""
+    extra.setdefault("show_default", False if known.default is None else str(known.default))
+    return typer.Option(*names, help=f"{text[:1].upper()}{text[1:]}.", **extra)
+
+
+def run(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Folder of pictures, Parquet file, torchvision:NAME@ROOT; the digits when left out.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, _option("labels", "--labels", rich_help_panel="Data")
+    ] = None,
+    labels_per_class: Annotated[
+        int | None, _option("labels_per_class", "--labels-per-class", rich_help_panel="Data")
+    ] = None,
+    test_share: Annotated[
+        float | None, _option("test_share", "--test-share", rich_help_panel="Data")
+    ] = None,
+    val_share: Annotated[
+        float | None, _option("val_share", "--val-share", rich_help_panel="Data")
+    ] = None,
+    image_size: Annotated[
+        int | None, _option("image_size", "--image-size", rich_help_panel="Data")
+    ] = None,
+    flip: Annotated[
+        bool | None, _option("flip", "--flip/--no-flip", rich_help_panel="Data")
+    ] = None,
+    max_unreadable: Annotated[
+        float | None, _option("max_unreadable", "--max-unreadable", rich_help_panel="Data")
+    ] = None,
+    method: Annotated[
+        str | None, _option("method", "--method", rich_help_panel="Learning")
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        _option(
+            "set", "--set", metavar="NAME=VALUE", show_default=False, rich_help_panel="Learning"
+        ),
+    ] = None,
+    model: Annotated[str | None, _option("model", "--model", rich_help_panel="Learning")] = None,
+    weights: Annotated[
+        str | None, _option("weights", "--weights", rich_help_panel="Learning")
+    ] = None,
+    budget: Annotated[
+        str | None, _option("budget", "--budget", rich_help_panel="Learning")
+    ] = None,
+    compare: Annotated[
+        bool | None,
+        _option("compare", "--compare/--no-compare", show_default=False, rich_help_panel="Learning"),
+    ] = None,
+    seed: Annotated[int | None, _option("seed", "--seed", rich_help_panel="Learning")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="0,1,2",
+            help="One run for each seed, in OUT/seed-0 and so on; prints mean and spread.",
+            rich_help_panel="Learning",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs", min=1, help="Seeds at the same time.", rich_help_panel="Computing"
+        ),
+    ] = 1,
+    device: Annotated[
+        str | None, _option("device", "--device", rich_help_panel="Computing")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        _option("precision", "--precision", metavar="auto|fp32|bf16", rich_help_panel="Computing"),
+    ] = None,
+    threads: Annotated[
+        int | None, _option("threads", "--threads", rich_help_panel="Computing")
+    ] = None,
+    out: Annotated[Path | None, _option("out", "--out", rich_help_panel="The run")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="YAML file with these options by their names; what is given here wins.",
+            rich_help_panel="The run",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out; its options are read from there.",
+            rich_help_panel="The run",
+        ),
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print summary.json on stdout, and nothing else.", rich_help_panel="Output"
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No log, no bars.", rich_help_panel="Output")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", help="A log with times, places and details.", rich_help_panel="Output"
+        ),
+    ] = False,
+) -> None:
+    """Learn from a few labels: labels for the rest, a model and a report.
+
+    The run folder then holds the labels (labels/*.parquet), the model (model/), all figures
+    (summary.json) and a page to look at (report.html). `leaven predict` and `leaven export` take
+    it from there. A run that was stopped goes on with --resume.
+
+    \b
+    Examples:
+        leaven run --labels-per-class 4 --compare
+            4 labels per digit, the rest hidden; against training on the labels alone
+        leaven run pictures/ --labels labels.csv --budget 20m --out runs/mine
+            an own folder; labels.csv has the columns file,label
+        leaven run pictures/ --model timm:resnet18 --method fixmatch --set threshold=0.9
+            another net, another hyperparameter; `leaven methods fixmatch` lists them
+        leaven run --resume --out runs/mine
+            go on after a stop or a kill
+    """
+    from leaven.cli.logs import start_log
+
+    start_log(quiet=quiet, verbose=verbose)
+    several = _seeds(seeds, context.params["seed"])
+    chosen = effective(_given(context.params), config, resume=resume, several=bool(several))
+    if several:
+        from leaven.cli.seeds import Manner, run_seeds
+
+        manner = Manner(jobs=jobs, resume=resume, json=json, quiet=quiet, verbose=verbose)
+        run_seeds(chosen, several, manner)
+        return
+    summary = run_one(chosen, resume=resume, show=not quiet)
+    if json:
+        print_json(summary)
+        return
+    from leaven.cli.summary import print_summary
+
+    assert chosen.out is not None
+    print_summary(summary, chosen.out)
+
+
+def run_one(config: RunConfig, *, resume: bool, show: bool) -> dict[str, Any]:
+    """One run in ``config.out``; its summary. Interrupted, it says how to go on."""
+    from leaven.cli.main import INTERRUPTED
+    from leaven.job import run as run_job
+
+    try:
+        with bar("reading", shown=show) as progress:
+            return run_job(config=config, resume=resume, show=show, progress=progress).summary
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Stopped. Go on with: leaven run --resume --out {safe(config.out)}", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def effective(
+    given: dict[str, Any], file: Path | None, *, resume: bool, several: bool = False
+) -> RunConfig:
+    """The configuration: what is given, over the file, over the run that is gone on with.
+
+    Raises:
+        ConfigError: a wrong name, type or value.
+    """
+    from leaven.job.folder import default_folder
+
+    layers = [given]
+    if file is not None:
+        layers.insert(0, RunConfig.read(file).model_dump(exclude_unset=True))
+    config = _merged(layers)
+    folder = config.out or default_folder(
+        config, resume=resume, ending="seeds" if several else None
+    )
+    if resume and not several and (folder / "config.yaml").exists():
+        stored = RunConfig.read(folder / "config.yaml")
+        config = _merged([stored.model_dump(exclude_unset=True), *layers])
+    return config.model_copy(update={"out": folder})
+
+
+def _merged(layers: list[dict[str, Any]]) -> RunConfig:
+    """Later layers win; hyperparameters do so name by name."""
+    values: dict[str, Any] = {}
+    for layer in layers:
+        hyperparameters = {**values.get("set", {}), **layer.get("set", {})}
+        values = {**values, **layer, "set": hyperparameters}
+    return RunConfig.make(**values)
+
+
+def _given(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The fields of ``RunConfig`` that were given on the command line."""
+    given = {
+        name: value
+        for name, value in parameters.items()
+        if name in RunConfig.model_fields and value is not None
+    }
+    given["set"] = dict(_assignment(text) for text in parameters["set"] or [])
+    return given
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """``name=value`` with the value read as YAML: numbers, true, null, [1, 2]."""
+    name, equals, value = text.partition("=")
+    try:
+        if not equals or not name.strip():
+            raise ValueError("no name and value")
+        return name.strip(), yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        raise ConfigError(
+            f"--set has {text!r}.",
+            "NAME=VALUE, for example --set threshold=0.9",
+            "see `leaven methods NAME` for the names",
+        ) from None
+
+
+def _seeds(text: str | None, seed: int | None) -> list[int]:
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if seed is not None or not all(part.isdecimal() for part in parts) or len({*parts}) < len(parts):
+        also = "" if seed is None else f" and --seed {seed}"
+        raise ConfigError(
+            f"--seeds is {text!r}{also}.",
+            "different whole numbers, separated by commas, and no --seed beside them",
+            "write for example --seeds 0,1,2",
+        )
+    return [int(part) for part in parts]

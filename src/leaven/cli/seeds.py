@@ -1,0 +1,171 @@
+"""One run for each of several seeds, and what they have in common."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import typer
+
+from leaven.cli.output import print_json, safe, stdout, words
+from leaven.cli.run import run_one
+from leaven.cli.summary import print_figures, print_health
+from leaven.errors import RunError
+from leaven.job.config import RunConfig
+from leaven.job.folder import write_text
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to run: so many at once, and what to print."""
+
+    jobs: int
+    resume: bool
+    json: bool
+    quiet: bool
+    verbose: bool
+
+
+def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
+    """Runs every seed in OUT/seed-N, prints mean and spread, and keeps them in OUT/seeds.json.
+
+    Raises:
+        LeavenError: a run failed; the others are stopped and can be resumed.
+    """
+    assert config.out is not None
+    folders = {seed: config.out / f"seed-{seed}" for seed in seeds}
+    configs = [config.model_copy(update={"seed": s, "out": f}) for s, f in folders.items()]
+    if manner.jobs == 1:
+        summaries = [_in_turn(each, manner) for each in configs]
+    else:
+        summaries = _Processes(manner).run(configs)
+    record = combined(summaries)
+    write_text(config.out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
+    if manner.json:
+        print_json(record)
+        return
+    print_figures(summaries)
+    for seed, folder in folders.items():
+        stdout().print(words(f"\nseed {seed}:", style="bold"))
+        print_health(summaries[seeds.index(seed)]["health"])
+        stdout().print(words(f"report: {folder / 'report.html'}"))
+
+
+def combined(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """The runs, and ``mean`` and ``spread`` (sample standard deviation) of their figures.
+
+    A figure that one of the runs lacks is None; so is the spread of one run.
+    """
+    figures = [
+        {key: summary[key] for key in ("metrics", "baseline", "labels", "seconds")}
+        for summary in summaries
+    ]
+    return {
+        "seeds": [summary["seed"] for summary in summaries],
+        "mean": _over(figures, mean),
+        "spread": _over(figures, lambda values: stdev(values) if len(values) > 1 else None),
+        "runs": summaries,
+    }
+
+
+def _over(values: list[Any], figure: Any) -> Any:
+    """``figure`` of numbers, of each entry of equal dicts, or None."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], dict):
+        return {key: _over([value[key] for value in values], figure) for key in values[0]}
+    return figure(values)
+
+
+def _in_turn(config: RunConfig, manner: Manner) -> dict[str, Any]:
+    return run_one(config, resume=_resumes(config, manner), show=not manner.quiet)
+
+
+def _resumes(config: RunConfig, manner: Manner) -> bool:
+    assert config.out is not None
+    return manner.resume and (config.out / "config.yaml").exists()
+
+
+class _Processes:
+    """Runs in processes of their own, each on one thread, so that they share the cores fairly."""
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.started: list[subprocess.Popen[str]] = []
+        self.stopping = threading.Event()
+
+    def run(self, configs: list[RunConfig]) -> list[dict[str, Any]]:
+        with (
+            tempfile.TemporaryDirectory(prefix="leaven-") as scratch,
+            ThreadPoolExecutor(self.manner.jobs) as pool,
+        ):
+            files = [Path(scratch) / f"{config.seed}.yaml" for config in configs]
+            waiting = [pool.submit(self._one, *each) for each in zip(configs, files)]
+            try:
+                wait(waiting, return_when=FIRST_EXCEPTION)
+            finally:
+                self._stop()
+            return [future.result() for future in waiting]
+
+    def _one(self, config: RunConfig, file: Path) -> dict[str, Any]:
+        threads = config.threads or 1
+        file.write_text(config.model_copy(update={"threads": threads}).to_yaml())
+        flags = [
+            name
+            for name, wanted in {
+                "--resume": _resumes(config, self.manner),
+                "--quiet": self.manner.quiet,
+                "--verbose": self.manner.verbose,
+            }.items()
+            if wanted
+        ]
+        if self.stopping.is_set():
+            raise _unfinished(config)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "leaven", "run", "--config", str(file), "--json", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        self.started.append(process)
+        echo = threading.Thread(target=_echo, args=(process, f"seed {config.seed} | "))
+        echo.start()
+        assert process.stdout is not None
+        text = process.stdout.read()
+        code = process.wait()
+        echo.join()
+        if code:
+            raise _unfinished(config)
+        summary: dict[str, Any] = json_format.loads(text)
+        return summary
+
+    def _stop(self) -> None:
+        self.stopping.set()
+        for process in self.started:
+            if process.poll() is None:
+                process.terminate()
+
+
+def _echo(process: subprocess.Popen[str], prefix: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        typer.echo(prefix + safe(line.rstrip("\n")), err=True)
+
+
+def _unfinished(config: RunConfig) -> RunError:
+    assert config.out is not None
+    return RunError(
+        f"The run of seed {config.seed} in {config.out} did not end well; the lines above say why.",
+        "every seed to finish",
+        "put that right, and give the same command with --resume",
+    )
