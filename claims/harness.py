@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Claim:
     variants: Mapping[str, Method | Measure]
     expect: tuple[Gain | Level, ...]
     data: Callable[[int], Data] | None = None
-    budget: Budget | Mapping[str, Budget] = Budget(steps=1000)
+    budget: Budget | Mapping[str, Budget] = field(default_factory=lambda: Budget(steps=1000))
     model: str = "auto"
     options: Mapping[str, Any] | None = None
     seeds: tuple[int, ...] = (0, 1, 2)

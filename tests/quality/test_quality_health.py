@@ -185,6 +185,19 @@ def test_a_nan_in_what_is_observed_breaks_nothing():
     assert codes(news) == ["nothing-accepted"]
 
 
+def test_proposals_without_a_class_and_weights_alone_are_counted():
+    watch = health()
+    unknown = torch.full((64,), -1)
+    assert feed(watch, 20, proposed=unknown, student=unknown, weight=torch.ones(64)) == []
+    alone = health()
+    for _ in range(10):
+        alone.observe(weight=torch.zeros(8))
+    assert codes(alone.check(10)) == ["nothing-accepted"]
+    for _ in range(10):
+        alone.observe(weight=torch.ones(8))
+    assert alone.check(20)[0].recovered == 20
+
+
 def test_over_confidence():
     watch = health()
     probs = torch.tensor([[0.97, 0.01, 0.01, 0.01]]).repeat(10, 1)
@@ -232,7 +245,7 @@ def test_a_saved_state_goes_on_as_if_never_stopped():
     saved = first.state_dict()
     kept = copy.deepcopy(saved)
     feed(first, 3, 25)
-    torch.testing.assert_close(saved["sums"]["proposed"], kept["sums"]["proposed"])
+    torch.testing.assert_close(saved["sums"]["counts"], kept["sums"]["counts"])
     second = health()
     second.load_state_dict(saved)
     assert second.findings() == whole.findings()

@@ -37,7 +37,15 @@ def test_what_is_not_finite_is_left_out_and_nothing_gives_no_chart():
 
 @pytest.mark.parametrize(
     ("value", "percent"),
-    [(0.0, False), (1.0, False), (-3.0, False), (1e-9, False), (1e9, False), (0.0, True), (1.0, True)],
+    [
+        (0.0, False),
+        (1.0, False),
+        (-3.0, False),
+        (1e-9, False),
+        (1e9, False),
+        (0.0, True),
+        (1.0, True),
+    ],
 )
 def test_a_constant_line_is_inside(value, percent):
     chart = line_chart("t", {"a": [(0, value), (1, value)]}, percent=percent)

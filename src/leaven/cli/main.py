@@ -42,7 +42,9 @@ class _Deferred(TyperCommand):
     def _load(self) -> Any:
         assert self.name is not None
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        app.command(self.name)(getattr(importlib.import_module(f"leaven.cli.{self.name}"), self.name))
+        app.command(self.name)(
+            getattr(importlib.import_module(f"leaven.cli.{self.name}"), self.name)
+        )
         return get_command(app)
 
 

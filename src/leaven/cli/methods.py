@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A method, to see all about it.")
+        str | None, typer.Argument(metavar="NAME", help="A method, to see all about it.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the methods; with a name, show its card and its hyperparameters.
 
-    Any hyperparameter is set with `leaven run --method NAME --set HYPERPARAMETER=VALUE`.
+    A hyperparameter is set with `leaven run --method NAME --set THIS=VALUE`.
 
     \b
     Examples:

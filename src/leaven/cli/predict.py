@@ -41,8 +41,9 @@ def predict(
 ) -> None:
     """Say what the model of a run sees in pictures: the class and how sure it is.
 
-    The pictures are read, cut and scaled exactly as for the training. A file that cannot be read
-    is named and skipped; the exit code is 1 then, and 0 when every picture was read.
+    The pictures are read, cut and scaled exactly as for the training. A file
+    that cannot be read is named and skipped; the exit code is 1 then, and 0
+    when every picture was read.
 
     \b
     Examples:

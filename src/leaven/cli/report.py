@@ -16,8 +16,8 @@ def report(
 ) -> None:
     """Write the HTML report of a run again, from its folder alone, and print its path.
 
-    A run writes its report when it ends. This is for a run that was stopped, one that is still
-    going, or one made by an earlier version of leaven.
+    A run writes its report when it ends. This is for a run that was stopped
+    or is still going, or one made by an earlier version of leaven.
 
     \b
     Examples:

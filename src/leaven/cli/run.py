@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
+from pydantic_core import PydanticUndefined
 
 from leaven.cli.output import bar, print_json, safe
 from leaven.errors import ConfigError
 from leaven.job.config import RunConfig
 
-_HELP = {"labels": "Data", "method": "Learning", "budget": "Computing", "out": "The run"}
 
-
-def _option(field: str, *names: str, **extra: Any) -> Any:
+def _option(field: str, flags: str = "", panel: str = "The run", **extra: Any) -> Any:
     """An option with the description and the default of a field of ``RunConfig``."""
     known = RunConfig.model_fields[field]
-    text = known.description or ""
-    extra.setdefault("show_default", False if known.default is None else str(known.default))
-    return typer.Option(*names, help=f"{text[:1].upper()}{text[1:]}.", **extra)
+    silent = known.default is None or known.default is False or known.default is PydanticUndefined
+    default = "" if silent else f" (default: {known.default})"
+    return typer.Option(
+        flags or "--" + field.replace("_", "-"),
+        help=f"{known.description}{default}",
+        show_default=False,
+        rich_help_panel=panel,
+        **extra,
+    )
+
+
+_data = partial(_option, panel="Data")
+_learning = partial(_option, panel="Learning")
+_computing = partial(_option, panel="Computing")
 
 
 def run(
@@ -28,52 +39,30 @@ def run(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="Folder of pictures, Parquet file, torchvision:NAME@ROOT; the digits when left out.",
         ),
     ] = None,
-    labels: Annotated[
-        Path | None, _option("labels", "--labels", rich_help_panel="Data")
-    ] = None,
-    labels_per_class: Annotated[
-        int | None, _option("labels_per_class", "--labels-per-class", rich_help_panel="Data")
-    ] = None,
-    test_share: Annotated[
-        float | None, _option("test_share", "--test-share", rich_help_panel="Data")
-    ] = None,
-    val_share: Annotated[
-        float | None, _option("val_share", "--val-share", rich_help_panel="Data")
-    ] = None,
-    image_size: Annotated[
-        int | None, _option("image_size", "--image-size", rich_help_panel="Data")
-    ] = None,
-    flip: Annotated[
-        bool | None, _option("flip", "--flip/--no-flip", rich_help_panel="Data")
-    ] = None,
-    max_unreadable: Annotated[
-        float | None, _option("max_unreadable", "--max-unreadable", rich_help_panel="Data")
-    ] = None,
-    method: Annotated[
-        str | None, _option("method", "--method", rich_help_panel="Learning")
-    ] = None,
+    labels: Annotated[Path | None, _data("labels")] = None,
+    labels_per_class: Annotated[int | None, _data("labels_per_class")] = None,
+    test_share: Annotated[float | None, _data("test_share")] = None,
+    val_share: Annotated[float | None, _data("val_share")] = None,
+    image_size: Annotated[int | None, _data("image_size")] = None,
+    flip: Annotated[bool | None, _data("flip", "--flip/--no-flip")] = None,
+    max_unreadable: Annotated[float | None, _data("max_unreadable")] = None,
+    method: Annotated[str | None, _learning("method")] = None,
     set: Annotated[
         list[str] | None,
-        _option(
-            "set", "--set", metavar="NAME=VALUE", show_default=False, rich_help_panel="Learning"
-        ),
+        _learning("set", metavar="NAME=VALUE"),
     ] = None,
-    model: Annotated[str | None, _option("model", "--model", rich_help_panel="Learning")] = None,
-    weights: Annotated[
-        str | None, _option("weights", "--weights", rich_help_panel="Learning")
-    ] = None,
-    budget: Annotated[
-        str | None, _option("budget", "--budget", rich_help_panel="Learning")
-    ] = None,
+    model: Annotated[str | None, _learning("model")] = None,
+    weights: Annotated[str | None, _learning("weights")] = None,
+    budget: Annotated[str | None, _learning("budget")] = None,
     compare: Annotated[
         bool | None,
-        _option("compare", "--compare/--no-compare", show_default=False, rich_help_panel="Learning"),
+        _learning("compare", "--compare/--no-compare"),
     ] = None,
-    seed: Annotated[int | None, _option("seed", "--seed", rich_help_panel="Learning")] = None,
+    seed: Annotated[int | None, _learning("seed")] = None,
     seeds: Annotated[
         str | None,
         typer.Option(
@@ -85,21 +74,15 @@ def run(
     ] = None,
     jobs: Annotated[
         int,
-        typer.Option(
-            "--jobs", min=1, help="Seeds at the same time.", rich_help_panel="Computing"
-        ),
+        typer.Option("--jobs", min=1, help="Seeds at the same time.", rich_help_panel="Computing"),
     ] = 1,
-    device: Annotated[
-        str | None, _option("device", "--device", rich_help_panel="Computing")
-    ] = None,
+    device: Annotated[str | None, _computing("device")] = None,
     precision: Annotated[
         str | None,
-        _option("precision", "--precision", metavar="auto|fp32|bf16", rich_help_panel="Computing"),
+        _computing("precision", metavar="auto|fp32|bf16"),
     ] = None,
-    threads: Annotated[
-        int | None, _option("threads", "--threads", rich_help_panel="Computing")
-    ] = None,
-    out: Annotated[Path | None, _option("out", "--out", rich_help_panel="The run")] = None,
+    threads: Annotated[int | None, _computing("threads")] = None,
+    out: Annotated[Path | None, _option("out")] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -120,7 +103,9 @@ def run(
     json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Print summary.json on stdout, and nothing else.", rich_help_panel="Output"
+            "--json",
+            help="Print summary.json on stdout, and nothing else.",
+            rich_help_panel="Output",
         ),
     ] = False,
     quiet: Annotated[
@@ -135,20 +120,21 @@ def run(
 ) -> None:
     """Learn from a few labels: labels for the rest, a model and a report.
 
-    The run folder then holds the labels (labels/*.parquet), the model (model/), all figures
-    (summary.json) and a page to look at (report.html). `leaven predict` and `leaven export` take
-    it from there. A run that was stopped goes on with --resume.
+    The run folder then holds the labels (labels/*.parquet), the model
+    (model/), all figures (summary.json) and a page to look at (report.html).
+    `leaven predict` and `leaven export` go on from there. A run that was
+    stopped goes on with --resume.
 
     \b
     Examples:
+      4 labels per digit, the rest hidden; against learning from them alone:
         leaven run --labels-per-class 4 --compare
-            4 labels per digit, the rest hidden; against training on the labels alone
+      an own folder; labels.csv has the columns file,label:
         leaven run pictures/ --labels labels.csv --budget 20m --out runs/mine
-            an own folder; labels.csv has the columns file,label
-        leaven run pictures/ --model timm:resnet18 --method fixmatch --set threshold=0.9
-            another net, another hyperparameter; `leaven methods fixmatch` lists them
+      another net and another hyperparameter, see `leaven methods fixmatch`:
+        leaven run pictures/ --model timm:resnet18 --set threshold=0.9
+      go on after a stop or a kill:
         leaven run --resume --out runs/mine
-            go on after a stop or a kill
     """
     from leaven.cli.logs import start_log
 
@@ -180,9 +166,7 @@ def run_one(config: RunConfig, *, resume: bool, show: bool) -> dict[str, Any]:
         with bar("reading", shown=show) as progress:
             return run_job(config=config, resume=resume, show=show, progress=progress).summary
     except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped. Go on with: leaven run --resume --out {safe(config.out)}", err=True
-        )
+        typer.echo(f"Stopped. Go on with: leaven run --resume --out {safe(config.out)}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -248,7 +232,11 @@ def _seeds(text: str | None, seed: int | None) -> list[int]:
     if text is None:
         return []
     parts = [part.strip() for part in text.split(",")]
-    if seed is not None or not all(part.isdecimal() for part in parts) or len({*parts}) < len(parts):
+    if (
+        seed is not None
+        or not all(part.isdecimal() for part in parts)
+        or len({*parts}) < len(parts)
+    ):
         also = "" if seed is None else f" and --seed {seed}"
         raise ConfigError(
             f"--seeds is {text!r}{also}.",

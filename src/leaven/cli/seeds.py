@@ -111,9 +111,12 @@ class _Processes:
             files = [Path(scratch) / f"{config.seed}.yaml" for config in configs]
             waiting = [pool.submit(self._one, *each) for each in zip(configs, files)]
             try:
-                wait(waiting, return_when=FIRST_EXCEPTION)
+                ended = wait(waiting, return_when=FIRST_EXCEPTION).done
             finally:
                 self._stop()
+            # The first to fail is among those that have ended; the others only were stopped.
+            for future in ended:
+                future.result()
             return [future.result() for future in waiting]
 
     def _one(self, config: RunConfig, file: Path) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def print_health(findings: Sequence[dict[str, Any]]) -> None:
     """Every finding with its level, in plain words."""
     for finding in findings:
         level = finding["level"]
-        stdout().print(words(f"{level}:", style=STYLES.get(level, "")).append(f" {safe(finding['text'])}"))
+        stdout().print(
+            words(f"{level}:", style=STYLES.get(level, "")).append(f" {safe(finding['text'])}")
+        )
 
 
 def _shares(values: Sequence[float | None], sign: str = "") -> str:

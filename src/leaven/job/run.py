@@ -5,37 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate.utils import broadcast_object_list
 
-from leaven.data import Data, ImageSet, open_data
-from leaven.errors import RunError
+from leaven.data import Data, open_data
+from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.folder import prepare, write_text
+from leaven.job.stage import Stage, baseline_of
 from leaven.labels import ClassLabels, LabelStore
-from leaven.methods import Fitted, Method, find_method
+from leaven.methods import find_method
 from leaven.methods.classification.supervised import Supervised
-from leaven.models import load_model, save_model
+from leaven.models import load_model
 from leaven.models.classifier import Classifier
-from leaven.propose import predict_features
-from leaven.quality import (
-    classification_metrics,
-    estimate_accuracy,
-    fit_temperature,
-)
-from leaven.report import write_gallery, write_report
-from leaven.train import Trainer
+from leaven.report import write_report
+from leaven.train.settings import find_processes
 from leaven.version import __version__
 
 log = logging.getLogger(__name__)
-
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,7 @@ def run(
     if config is None:
         config = RunConfig.make(**({} if data is None else {"data": str(data)}), **options)
     method = find_method(config.method).configured(config.set)
-    config, folder = prepare(config, resume=resume)
+    config, folder = _prepared(config, resume)
     if (folder / "summary.json").exists():
         log.info("%s is finished; nothing is left to do", folder)
         return load_result(folder)
@@ -106,15 +98,25 @@ def run(
     for note in images.notes:
         log.warning("%s", note)
     log.info(_described(images))
+    if method.needs_unlabelled and len(images.unlabelled) == 0:
+        raise DataError(
+            f"Every picture of {images.name} has a label; {config.method} needs unlabelled ones.",
+            "some pictures without a label",
+            "add unlabelled pictures, hide labels with --labels-per-class N for an experiment, "
+            "or use --method supervised",
+        )
 
     baseline = None
     if config.compare and not isinstance(method, Supervised):
-        baseline = _Stage(baseline_of(method), images, config, folder / "baseline", resume, show)
-    stage = _Stage(method, images, config, folder, resume, show)
-    summary = _summary(config, images, stage, baseline)
-    write_text(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        baseline = Stage(baseline_of(method), images, config, folder / "baseline", resume, show)
+    stage = Stage(method, images, config, folder, resume, show)
     if stage.trainer.is_main:
+        summary = json.dumps(
+            _summary(config, images, stage, baseline), indent=2, ensure_ascii=False
+        )
+        write_text(folder / "summary.json", summary + "\n")
         write_report(folder)
+    stage.trainer.wait()
     return load_result(folder)
 
 
@@ -143,99 +145,17 @@ def load_result(folder: str | Path) -> Result:
     return Result(model, labels, list(names), tuple(classes), summary["metrics"], summary, folder)
 
 
-def baseline_of(method: Method) -> Supervised:
-    """The supervised baseline with the batch and the recipe of ``method``."""
-    shared = {
-        name: getattr(method, name)
-        for name in ("batch", "recipe", "ema")
-        if name in type(method).model_fields
-    }
-    return Supervised(**shared)
+def _prepared(config: RunConfig, resume: bool) -> tuple[RunConfig, Path]:
+    """The first process makes the folder and tells the others."""
+    processes, _ = find_processes(config.device)
+    said = [prepare(config, resume=resume) if processes.is_main_process else None]
+    if processes.num_processes > 1:
+        broadcast_object_list(said)
+    assert said[0] is not None
+    return said[0]
 
 
-class _Stage:
-    """One method trained, measured and written into its folder."""
-
-    def __init__(
-        self,
-        method: Method,
-        data: Data,
-        config: RunConfig,
-        folder: Path,
-        resume: bool,
-        show: bool,
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        log.info("training %s", method.card.name)
-        self.method, self.data, self.folder = method, data, folder
-        self.trainer = Trainer(data, folder, config.settings(show=show), resume=resume)
-        began = time.monotonic()
-        fitted = method.fit(self.trainer.data, self.trainer)
-        self.seconds = max(self.trainer.seconds, time.monotonic() - began)
-        self.metrics = self._measure(fitted)
-        self.labels = self._write_labels(fitted)
-        if self.trainer.is_main:
-            save_model(fitted.model, folder / "model", extra={"method": method.card.name})
-            self._write_gallery(fitted)
-        self.trainer.journal.close()
-
-    def _measure(self, fitted: Fitted) -> dict[str, float | None]:
-        """Metrics on the test items, or on val where there is no test; None without either."""
-        trainer, held_out = self.trainer, self.trainer.data.test or self.trainer.data.val
-        self.temperature = 1.0
-        if held_out is None:
-            trainer.health.calibration(None, trainer.step)
-            return dict.fromkeys(METRICS)
-        probs = trainer.predict(fitted.model, held_out)
-        metrics = classification_metrics(probs, held_out.labels)
-        trainer.log(phase="end", **metrics)
-        trainer.health.calibration(metrics, trainer.step)
-        if trainer.is_main:
-            _write_test(self.folder / "test.parquet", held_out, probs)
-        if self.trainer.data.val is not None:
-            val = trainer.data.val
-            assert val is not None
-            log_probs = trainer.predict(fitted.model, val).clamp_min(1e-12).log()
-            self.temperature = fit_temperature(log_probs, val.labels)
-        return dict(metrics)
-
-    def _write_labels(self, fitted: Fitted) -> dict[str, Any]:
-        """The last round of labels, and what is known about them."""
-        trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
-        store = trainer.label_store
-        if store is not None:
-            rounds = store.rounds()
-            trainer.save_labels(rounds[-1] + 1 if rounds else 0, labels)
-        estimate = None
-        if labels.probs is not None:
-            estimate = estimate_accuracy(labels.probs, labels.weight, self.temperature)
-        return {
-            "items": len(labels),
-            "accepted": int(labels.accepted.sum()),
-            "accepted_share": labels.accepted_share,
-            "accuracy": labels.accuracy(truth),
-            "estimated_accuracy": estimate,
-        }
-
-    def _write_gallery(self, fitted: Fitted) -> None:
-        unlabelled = self.trainer.data.unlabelled
-        if len(unlabelled) == 0:
-            return
-        _, features = predict_features(fitted.model, unlabelled.pixels)
-        write_gallery(
-            self.folder / "gallery.parquet",
-            unlabelled.pixels.batch,
-            unlabelled.names,
-            self.data.classes,
-            fitted.labels.cpu(),
-            unlabelled.truth,
-            features=features,
-        )
-
-
-def _summary(
-    config: RunConfig, data: Data, stage: _Stage, baseline: _Stage | None
-) -> dict[str, Any]:
+def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None) -> dict[str, Any]:
     trainer = stage.trainer
     trainer.health.check(trainer.step, progress=1.0, final=True)
     findings = [
@@ -300,21 +220,3 @@ def _described(data: Data) -> str:
         f"{data.name}: {len(data.labelled)} labelled and {len(data.unlabelled)} unlabelled pictures "
         f"of {len(data.classes)} classes, {test}"
     )
-
-
-def _write_test(path: Path, held_out: ImageSet, probs: Tensor) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from leaven.atomic import replacing
-
-    flat = pa.array(probs.flatten().numpy(), type=pa.float32())
-    table = pa.table(
-        {
-            "item": pa.array(list(held_out.names), type=pa.string()),
-            "truth": pa.array(held_out.labels.numpy(), type=pa.int32()),
-            "probs": pa.FixedSizeListArray.from_arrays(flat, probs.shape[1]),
-        }
-    )
-    with replacing(path) as beside:
-        pq.write_table(table, beside)

@@ -70,6 +70,7 @@ class Method(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     card: ClassVar[Card]
+    needs_unlabelled: ClassVar[bool] = True
 
     @abstractmethod
     def fit(self, data: Data, trainer: Trainer) -> Fitted:

@@ -43,21 +43,45 @@ class Finding:
 
 
 class Sums:
-    """The sums of one window, on the device of what is observed."""
+    """The sums of one window, on the device of what is observed.
+
+    ``counts[i, k + 1]`` are the proposals of class k, accepted (i = 1) or not (i = 0); column 0 is
+    for proposals without a class.
+    """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
-        self.accepted = torch.zeros(num_classes, dtype=torch.long, device=device)
-        self.proposed = torch.zeros_like(self.accepted)
-        self.trusted = torch.zeros((), dtype=torch.long, device=device)
-        self.agreed = torch.zeros_like(self.trusted)
+        self.counts = torch.zeros(2, num_classes + 1, dtype=torch.long, device=device)
+        self.agreed = torch.zeros((), dtype=torch.long, device=device)
         self.highest = torch.zeros((), device=device)
         self.dead: dict[str, Tensor] = {}
         self.threshold: Tensor | float | None = None
         self.steps = self.weighed = self.compared = self.skipped = 0
 
+    @property
+    def proposed(self) -> Tensor:
+        """(K,) proposals of each class."""
+        return self.counts.sum(0)[1:]
+
+    @property
+    def accepted(self) -> Tensor:
+        """(K,) accepted proposals of each class."""
+        return self.counts[1, 1:]
+
+    @property
+    def trusted(self) -> int:
+        """How many proposals were accepted."""
+        return int(self.counts[1].sum())
+
+    def count(self, proposed: Tensor, weight: Tensor | None) -> None:
+        """Adds the proposals of one step; unlike ``bincount`` this needs no wait."""
+        place = proposed + 1
+        if weight is not None:
+            place = place + (weight > 0) * self.counts.shape[1]
+        self.counts.view(-1).scatter_add_(0, place, torch.ones_like(place))
+
     def to(self, device: torch.device | str) -> Sums:
         """A copy of the sums on ``device``."""
-        moved = Sums(len(self.accepted), device)
+        moved = Sums(self.counts.shape[1] - 1, device)
         moved.load_state_dict(self.state_dict(), device)
         return moved
 
@@ -67,7 +91,7 @@ class Sums:
     def load_state_dict(
         self, state: Mapping[str, Any], device: torch.device | str | None = None
     ) -> None:
-        device = self.accepted.device if device is None else device
+        device = self.counts.device if device is None else device
         for name, value in state.items():
             if name == "dead":
                 value = {key: tensor.to(device, copy=True) for key, tensor in value.items()}
@@ -140,20 +164,18 @@ class Health:
             sums.threshold = threshold.detach() if isinstance(threshold, Tensor) else threshold
         if weight is not None:
             sums.weighed += len(weight)
-            sums.trusted += (weight > 0).sum()
-        if proposed is not None:
-            _count(sums.proposed, proposed, proposed >= 0)
-            if weight is not None:
-                _count(sums.accepted, proposed, (proposed >= 0) & (weight > 0))
-            if student is not None:
-                sums.compared += len(student)
-                sums.agreed += (student == proposed).sum()
+        if proposed is None and weight is not None:
+            sums.count(torch.full_like(weight, -1, dtype=torch.long), weight)
+        elif proposed is not None:
+            sums.count(proposed, weight)
+        if proposed is not None and student is not None:
+            sums.compared += len(student)
+            sums.agreed += (student == proposed).sum()
         if confidence is not None and len(confidence):
             sums.highest = torch.fmax(sums.highest, confidence.detach().float().max())
         for name, loss in (losses or {}).items():
             if name != "supervised":
-                silent = loss.detach().abs() <= judge.DEAD_LOSS
-                sums.dead[name] = sums.dead.get(name, 0) + silent.long()
+                sums.dead[name] = sums.dead.get(name, 0) + (loss.detach().abs() <= judge.DEAD_LOSS)
 
     def skipped(self, step: int, names: Sequence[str]) -> None:
         """Counts a step that was not taken because ``names`` (losses, gradients) were not finite."""
@@ -222,13 +244,13 @@ class Health:
     def _sums_on(self, seen: Tensor | None, losses: Mapping[str, Tensor] | None) -> Sums:
         """The sums, on the device of what is observed."""
         tensor = next(iter((losses or {}).values()), None) if seen is None else seen
-        if tensor is not None and tensor.device != self._sums.accepted.device:
+        if tensor is not None and tensor.device != self._sums.counts.device:
             self._sums = self._sums.to(tensor.device)
         return self._sums
 
     def _judge(self, progress: float | None, final: bool) -> dict[str, Verdict | None]:
         """The verdict of every code that this window allows to judge; None is "all is well"."""
-        device = self._sums.accepted.device
+        device = self._sums.counts.device
         sums, self._sums = self._sums.to("cpu"), Sums(self.num_classes, device)
         self._windows += 1
         warm = final or self._windows > judge.WARM_UP
@@ -239,7 +261,7 @@ class Health:
         if sums.compared and late:
             verdicts["disagreement"] = judge.disagreement(int(sums.agreed) / sums.compared)
         if sums.dead:
-            accepted = int(sums.trusted) if sums.weighed else None
+            accepted = sums.trusted if sums.weighed else None
             silent = {name: int(count) for name, count in sums.dead.items()}
             verdicts["dead-unlabelled-loss"] = judge.dead_loss(silent, sums.steps, accepted)
         if not sums.skipped:
@@ -249,7 +271,7 @@ class Health:
     def _judge_accepted(self, sums: Sums, warm: bool) -> Iterator[tuple[str, Verdict | None]]:
         if not sums.weighed:
             return
-        share = int(sums.trusted) / sums.weighed
+        share = sums.trusted / sums.weighed
         highest = float(sums.highest)
         threshold = (
             None if sums.threshold is None else float(torch.as_tensor(sums.threshold).mean())
@@ -289,8 +311,3 @@ class Health:
             self._found[code] = finding
             if before is None or not active or LEVELS.index(level) > LEVELS.index(before.level):
                 self._news.append(finding)
-
-
-def _count(counts: Tensor, classes: Tensor, mask: Tensor) -> None:
-    """Adds the classes under ``mask`` to ``counts`` (K,); unlike bincount it needs no wait."""
-    counts.scatter_add_(0, classes.clamp_min(0), mask.long())

@@ -92,6 +92,7 @@ class Trainer:
         self.settings = settings = settings or Settings()
         self.folder = folder
         processes, self.device = find_processes(settings.device)
+        self.wait = processes.wait_for_everyone
         self.rank, self.world = processes.process_index, processes.num_processes
         self.is_main = processes.is_main_process
         self.precision = find_precision(settings.precision, self.device)
@@ -151,9 +152,7 @@ class Trainer:
                 weights=settings.weights,
                 options=settings.options,
             )
-        model.to(self.device)
-        if data.shape[0] > 1:
-            model.to(memory_format=torch.channels_last)
+        model.to(self.device).to(memory_format=torch.channels_last)
         model.precision = self.precision
         if not self.threads:
             self._choose_threads(model)

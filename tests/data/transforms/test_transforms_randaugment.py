@@ -113,5 +113,7 @@ def test_bad_settings_and_parameters_are_refused() -> None:
         T.RandAugment(fill=256)
     with pytest.raises(DataError, match="for 3 pictures"):
         T.apply_operations(pictures(3), torch.zeros(2, dtype=torch.int64), torch.zeros(2))
+    with pytest.raises(DataError, match="2 channels"):
+        T.RandAugment()(pictures(1, channels=2), Draws(0))
     with pytest.raises(DataError, match="numbered 14"):
         T.apply_operations(pictures(1), torch.tensor([14]), torch.zeros(1))

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from leaven.errors import ConfigError, DataError
 
 # Values worked on at once: on a CPU their indices stay in the cache, on a GPU in bounded memory.
-CPU_CHUNK, GPU_CHUNK = 2**18, 2**26
+CPU_CHUNK, GPU_CHUNK = 2**19, 2**26
 
 
 def check_images(images: Tensor) -> Tensor:

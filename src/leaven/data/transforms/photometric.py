@@ -164,21 +164,25 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     return in_chunks(images, lambda part: _sharpened(images[part], factor[part]))
 
 
+def check_channels(images: Tensor) -> None:
+    """Raises a DataError when the pictures are neither grey nor red, green and blue."""
+    if images.shape[1] not in (1, 3):
+        raise DataError(
+            f"The pictures have {images.shape[1]} channels.",
+            "1 channel (grey) or 3 channels (red, green, blue)",
+            "Convert the pictures, or leave out the operations that need colours.",
+        )
+
+
 def luma(values: Tensor) -> Tensor:
     """(B, 1, H, W) of float32: 0.2989 R + 0.587 G + 0.114 B, rounded down; one channel is itself.
 
     Raises:
         DataError: neither one nor three channels.
     """
-    channels = values.shape[1]
-    if channels == 1:
+    check_channels(values)
+    if values.shape[1] == 1:
         return values
-    if channels != 3:
-        raise DataError(
-            f"The pictures have {channels} channels.",
-            "1 channel (grey) or 3 channels (red, green, blue)",
-            "Convert the pictures, or leave out the operations that need colours.",
-        )
     red, green, blue = values.split(1, dim=1)
     return red.mul(RED).add_(green, alpha=GREEN).add_(blue, alpha=BLUE).floor_()
 

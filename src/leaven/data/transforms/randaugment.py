@@ -154,6 +154,7 @@ def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill:
         DataError: pictures, operations or strengths of another shape or dtype.
     """
     images = geometric.check_images(images)
+    photometric.check_channels(images)
     if operations.shape != strength.shape or operations.shape != images.shape[:1]:
         raise DataError(
             f"There are {tuple(operations.shape)} operations and {tuple(strength.shape)} strengths "
@@ -161,11 +162,10 @@ def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill:
             "one of each per picture",
             f"Pass tensors of shape ({len(images)},).",
         )
-    if len(operations) and not 0 <= int(operations.min()) <= int(operations.max()) < len(
-        OPERATIONS
-    ):
+    unknown = operations[(operations < 0) | (operations >= len(OPERATIONS))]
+    if len(unknown):
         raise DataError(
-            f"There are operations numbered {int(operations.min())} to {int(operations.max())}.",
+            f"There is an operation numbered {int(unknown[0])}.",
             f"numbers in 0..{len(OPERATIONS) - 1}, the positions in OPERATIONS",
             "Draw them with draws.host().integers(count, high=len(OPERATIONS)).",
         )

@@ -49,9 +49,7 @@ def refresh_statistics(
     parts = index[order].split(_BATCH)
     # The mean over batches gives all batches one weight, so a short last one is left out.
     whole = [part for part in parts if len(part) == len(parts[0])]
-    batches = (
-        view(images.pixels.batch(part).to(trainer.device), trainer.draws) for part in whole
-    )
+    batches = (view(images.pixels.batch(part).to(trainer.device), trainer.draws) for part in whole)
     refresh_batch_norm(model, batches)
     for buffer in model.buffers():
         if buffer.is_floating_point():

@@ -150,31 +150,98 @@ class CurriculumLabeling(FewLabels):
         """Trains ``student`` on the labels and the trusted proposals; its best weights."""
         trusted = ClassLabels.from_person(data.train.labels).filled(proposals)
         index = trusted.accepted.nonzero().squeeze(1)
-        weights = self.weights_of(trusted.classes[index], len(data.classes), trainer)
+        weights = self.odds(trusted.classes[index], len(data.classes), trainer)
         optimizer = trainer.optimizer(student, self.recipe)
         average, best = WeightAverage(student), BestWeights(student)
         trainer.register(student=student, optimizer=optimizer, average=average, best=best)
         _, strong = data.views()
 
-        def offer_best() -> None:
-            model = student
-            if average.count:
-                model = average.module
-                refresh_statistics(trainer, model, data.train, strong, index)
-            best.offer(model, trainer.measure(model, data.val).get("accuracy", 0.0))
-
-        def take(progress: float) -> None:
-            if self.swa:
-                take_average(average, student, progress, self.swa_start, self.swa_every)
-
         stream = Stream(data.train, self.batch, targets=trusted.classes, index=index)
         share = 1 / (self.rounds + 1)
         for batch in trainer.steps(share=share, watch=student, trusted=stream):
-            take(batch.progress)
+            self.take(average, student, batch.progress)
             if data.val and best.offers < moments(batch.progress, 0, 1 / self.evaluations):
-                offer_best()
-            loss = self.loss(student, batch.trusted.targets, weights, strong, batch, trainer)
+                self.offer(best, student, average, index, data, trainer)
+
+            images, targets = strong(batch.trusted.images, trainer.draws), batch.trusted.targets
+            if self.mixup:
+                images, permutation, lam = mixup(images, trainer.draws, self.mixup_alpha)
+                loss = mixed_cross_entropy(student(images), targets, permutation, lam, weights)
+            else:
+                loss = cross_entropy(student(images), targets, class_weight=weights)
+            trainer.observe(losses={"supervised": loss})
+            if batch.step == 0:
+                observe_proposals(proposals, data, trainer)
             trainer.update(loss, optimizer)
-        take(1.0)
-        offer_best()
+
+        self.take(average, student, 1.0)
+        self.offer(best, student, average, index, data, trainer)
         return best
+
+    def odds(self, classes: Tensor, num_classes: int, trainer: Trainer) -> Tensor | None:
+        """(K,) weights of the classes in a training set (m,), or None without weights."""
+        if not self.class_weights:
+            return None
+        return class_weights(torch.bincount(classes, minlength=num_classes)).to(trainer.device)
+
+    def take(self, average: WeightAverage, student: Classifier, progress: float) -> None:
+        """Takes the weights into the average where it is time."""
+        if self.swa:
+            take_average(average, student, progress, self.swa_start, self.swa_every)
+
+    def offer(
+        self,
+        best: BestWeights,
+        student: Classifier,
+        average: WeightAverage[Classifier],
+        index: Tensor,
+        data: Data,
+        trainer: Trainer,
+    ) -> None:
+        """Measures the averaged weights, before there are any those of the student."""
+        model = student
+        if average.count:
+            model = average.module
+            refresh_statistics(trainer, model, data.train, data.views()[1], index)
+        best.offer(model, trainer.measure(model, data.val).get("accuracy", 0.0))
+
+
+class BestWeights:
+    """A copy of the weights with the highest score so far; the later ones win a tie.
+
+    On few validation items ties are frequent, and later weights saw a lower learning rate.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        self.module = copy.deepcopy(model).requires_grad_(False).eval()
+        self.score, self.offers = -math.inf, 0
+
+    def offer(self, model: nn.Module, score: float) -> None:
+        """Takes the weights of ``model`` unless the ones before scored higher."""
+        self.offers += 1
+        if score >= self.score:
+            self.score = score
+            self.module.load_state_dict(model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        module = self.module.state_dict()
+        return {"module": module, "score": self.score, "offers": self.offers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.score, self.offers = float(state["score"]), int(state["offers"])
+
+
+def observe_proposals(proposals: ClassLabels, data: Data, trainer: Trainer) -> None:
+    """Shows the proposals of a round to the watch over the run, once."""
+    said = (proposals.classes >= 0).nonzero().squeeze(1)
+    if len(said) == 0:
+        return
+    made = proposals.select(said)
+    items = (data.train.labels < 0).nonzero().squeeze(1)[said]
+    classes, confidence, weight, items = (
+        tensor.to(trainer.device) for tensor in (made.classes, made.confidence, made.weight, items)
+    )
+    trainer.observe(
+        weight=weight, proposed=classes, confidence=confidence, items=items, stream="trusted"
+    )

@@ -33,6 +33,8 @@ class Supervised(FewLabels):
         claim="The floor that every other method has to beat.",
     )
 
+    needs_unlabelled: ClassVar[bool] = False
+
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights")
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:

@@ -1,0 +1,176 @@
+"""``leaven export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leaven.cli.output import print_json, stderr, stdout, words
+from leaven.errors import DataError, LeavenError, MissingExtraError, RunError
+
+if TYPE_CHECKING:
+    from leaven.data import ImageSet
+
+
+class Form(StrEnum):
+    """What the labelled data set is written as."""
+
+    folder = "folder"
+    csv = "csv"
+    parquet = "parquet"
+
+
+_NAMES = {Form.folder: "pictures", Form.csv: "labels.csv", Form.parquet: "labels.parquet"}
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="The model as ONNX.")] = False,
+    labels: Annotated[
+        list[Form] | None,
+        typer.Option("--labels", help="The labelled data set in this form; may be repeated."),
+    ] = None,
+    accepted_only: Annotated[
+        bool, typer.Option("--accepted-only", help="Leave out items without an accepted label.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where the pictures are now, if they were moved."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The folder to write to.", show_default="RUN/export"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write the model as ONNX and the labelled data set as files.
+
+    Without --onnx and --labels, all of it: model.onnx, compared with the
+    outputs of torch; pictures/ with a folder for each class; labels.csv;
+    labels.parquet with the pictures inside. The data set is that of the
+    training items; held-out pictures are not in it. `leaven run` reads each
+    form of it again.
+
+    \b
+    Examples:
+        leaven export runs/mine
+        leaven export runs/mine --labels folder --accepted-only --out dataset/
+        leaven export runs/mine --onnx
+        leaven export runs/mine --labels csv --data /new/place/pictures
+    """
+    forms = list(dict.fromkeys(labels or ()))
+    everything = not onnx and not forms
+    target = out or run / "export"
+    written: dict[str, Any] = {}
+    try:
+        if onnx or everything:
+            _write_onnx(run, target / "model.onnx", written, optional=everything)
+        if forms or everything:
+            _write_labels(run, target, forms or list(Form), data, accepted_only, written)
+    except LeavenError:
+        _tell(written, json=False, show=lambda text: stderr().print(text))
+        raise
+    _tell(written, json=json, show=lambda text: stdout().print(text))
+
+
+def _tell(written: dict[str, Any], *, json: bool, show: Callable[[Any], None]) -> None:
+    if json:
+        print_json(written)
+        return
+    for name, what in written.items():
+        show(words(f"{name}: {what['path']} ({what['note']})"))
+
+
+def _write_onnx(run: Path, path: Path, written: dict[str, Any], *, optional: bool) -> None:
+    from leaven.models import export_onnx, load_model
+
+    try:
+        difference = export_onnx(load_model(run / "model"), path)
+    except MissingExtraError as error:
+        if not optional:
+            raise
+        stderr().print(words(f"no model.onnx: {error.found} {error.do}", style="yellow"))
+        return
+    written["onnx"] = {
+        "path": str(path),
+        "difference": difference,
+        "note": f"largest difference of an output from torch {difference:.1e}",
+    }
+
+
+def _write_labels(
+    run: Path,
+    target: Path,
+    forms: list[Form],
+    moved: Path | None,
+    accepted_only: bool,
+    written: dict[str, Any],
+) -> None:
+    from leaven.data import write_csv, write_folder, write_parquet
+    from leaven.labels import LabelStore
+
+    writers = {Form.folder: write_folder, Form.csv: write_csv, Form.parquet: write_parquet}
+    _check_finished(run)
+    names, labels, classes, _ = LabelStore(run / "labels").read()
+    images = _pictures(run, names, moved)
+    if accepted_only:
+        accepted = labels.accepted
+        images, labels = images.subset(accepted), labels.select(accepted)
+    for form in forms:
+        path = target / _NAMES[form]
+        writers[form](path, images, labels, classes)
+        count = int(labels.accepted.sum())
+        written[form.value] = {
+            "path": str(path),
+            "items": len(labels),
+            "accepted": count,
+            "note": f"{len(labels)} items, {count} with an accepted label",
+        }
+
+
+def _check_finished(run: Path) -> None:
+    if not (run / "summary.json").exists():
+        raise RunError(
+            f"There is no finished run in {run}.",
+            "a run folder with summary.json",
+            f"finish it with `leaven run --resume --out {run}`, or check the path",
+        )
+
+
+def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
+    """The pictures of a run by the names of its items, from where it read them or from ``moved``.
+
+    Raises:
+        RunError: they are gone, or some of them are.
+    """
+    import torch
+
+    from leaven.data import open_data
+    from leaven.job import RunConfig
+
+    config = RunConfig.read(run / "config.yaml")
+    source = config.data if moved is None else str(moved)
+    do = f"put them back, or say where they are now: leaven export {run} --data PATH"
+    try:
+        # Nothing is held out or decoded here: the items are found by their names.
+        images = open_data(
+            source, labels=config.labels, test_share=0, max_unreadable=1, memory_limit=0
+        ).train
+    except DataError as error:
+        raise RunError(
+            f"The pictures of the run {run} cannot be opened: {error.found}", error.expected, do
+        ) from error
+    rows = {name: row for row, name in enumerate(images.names)}
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise RunError(
+            f"{len(missing)} of {len(names)} pictures of the run {run} are not in {source}, "
+            f"the first is {missing[0]}.",
+            "the pictures that the run was made with, under the same names",
+            do,
+        )
+    return images.subset(torch.tensor([rows[name] for name in names], dtype=torch.int64))

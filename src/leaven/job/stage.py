@@ -1,0 +1,131 @@
+"""One method trained, measured and written into its folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from leaven.atomic import replacing
+from leaven.data import Data, ImageSet
+from leaven.job.config import RunConfig
+from leaven.methods import Fitted, Method
+from leaven.methods.classification.supervised import Supervised
+from leaven.models import save_model
+from leaven.propose import predict_features
+from leaven.quality import classification_metrics, estimate_accuracy, fit_temperature
+from leaven.report import write_gallery
+from leaven.train import Trainer
+
+log = logging.getLogger(__name__)
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "confidence")
+
+
+def baseline_of(method: Method) -> Supervised:
+    """The supervised baseline with the batch and the recipe of ``method``."""
+    shared = {
+        name: getattr(method, name)
+        for name in ("batch", "recipe", "ema")
+        if name in type(method).model_fields
+    }
+    return Supervised(**shared)
+
+
+class Stage:
+    """One method trained, measured and written into its folder."""
+
+    def __init__(
+        self,
+        method: Method,
+        data: Data,
+        config: RunConfig,
+        folder: Path,
+        resume: bool,
+        show: bool,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        log.info("training %s", method.card.name)
+        self.method, self.data, self.folder = method, data, folder
+        self.trainer = Trainer(data, folder, config.settings(show=show), resume=resume)
+        began = time.monotonic()
+        fitted = method.fit(self.trainer.data, self.trainer)
+        self.seconds = max(self.trainer.seconds, time.monotonic() - began)
+        self.metrics = self._measure(fitted)
+        self.labels = self._write_labels(fitted)
+        if self.trainer.is_main:
+            save_model(fitted.model, folder / "model", extra={"method": method.card.name})
+            self._write_gallery(fitted)
+        self.trainer.journal.close()
+
+    def _measure(self, fitted: Fitted) -> dict[str, float | None]:
+        """Metrics on the test items, or on val where there is no test; None without either."""
+        trainer, held_out = self.trainer, self.trainer.data.test or self.trainer.data.val
+        self.temperature = 1.0
+        if held_out is None:
+            trainer.health.calibration(None, trainer.step)
+            return dict.fromkeys(METRICS)
+        probs = trainer.predict(fitted.model, held_out)
+        metrics = classification_metrics(probs, held_out.labels)
+        trainer.log(phase="end", **metrics)
+        trainer.health.calibration(metrics, trainer.step)
+        if trainer.is_main:
+            _write_test(self.folder / "test.parquet", held_out, probs)
+        if self.trainer.data.val is not None:
+            val = trainer.data.val
+            assert val is not None
+            log_probs = trainer.predict(fitted.model, val).clamp_min(1e-12).log()
+            self.temperature = fit_temperature(log_probs, val.labels)
+        return dict(metrics)
+
+    def _write_labels(self, fitted: Fitted) -> dict[str, Any]:
+        """The last round of labels, and what is known about them."""
+        trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
+        store = trainer.label_store
+        if store is not None:
+            rounds = store.rounds()
+            trainer.save_labels(rounds[-1] + 1 if rounds else 0, labels)
+        estimate = None
+        if labels.probs is not None:
+            estimate = estimate_accuracy(labels.probs, labels.weight, self.temperature)
+        return {
+            "items": len(labels),
+            "accepted": int(labels.accepted.sum()),
+            "accepted_share": labels.accepted_share,
+            "accuracy": labels.accuracy(truth),
+            "estimated_accuracy": estimate,
+        }
+
+    def _write_gallery(self, fitted: Fitted) -> None:
+        unlabelled = self.trainer.data.unlabelled
+        if len(unlabelled) == 0:
+            return
+        _, features = predict_features(fitted.model, unlabelled.pixels)
+        write_gallery(
+            self.folder / "gallery.parquet",
+            unlabelled.pixels.batch,
+            unlabelled.names,
+            self.data.classes,
+            fitted.labels.cpu(),
+            unlabelled.truth,
+            features=features,
+        )
+
+
+def _write_test(path: Path, held_out: ImageSet, probs: Tensor) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    flat = pa.array(probs.flatten().numpy(), type=pa.float32())
+    table = pa.table(
+        {
+            "item": pa.array(list(held_out.names), type=pa.string()),
+            "truth": pa.array(held_out.labels.numpy(), type=pa.int32()),
+            "probs": pa.FixedSizeListArray.from_arrays(flat, probs.shape[1]),
+        }
+    )
+    with replacing(path) as beside:
+        pq.write_table(table, beside)
