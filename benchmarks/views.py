@@ -5,7 +5,7 @@ view (the same, two RandAugment operations, cutout up to half the side) of one p
 start from decoded uint8 pictures in memory and end with uint8 pictures; converting to float and
 normalising are left out for all.
 
-    python benchmarks/views.py [--quick]
+    python -m benchmarks.views [--quick]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.transforms import v2
 
-from common import Measurement, compare, save
+from benchmarks.common import Measurement, compare, save
 from leaven.data.transforms import Strong, Weak
 from leaven.draws import Draws
 
@@ -133,24 +134,23 @@ def measure(side: int, batch: int, peer_batch: int, seconds: float) -> dict[str,
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a tenth of the time")
-    seconds = 1.0 if parser.parse_args().quick else 10.0
+def main(quick: bool = False) -> dict[str, Any]:
+    """Measures both sizes of pictures, prints a table and saves the results."""
+    seconds = 1.0 if quick else 10.0
     torch.set_num_threads(1)
     torch.manual_seed(0)
     random.seed(0)
 
     table = Table(title="Pairs of weak and strong views per second, one thread")
-    for column in ("pictures", "batch", "case", "pairs/s", "middle half", "leaven is"):
+    for column in ("pictures", "batch", "case", "pairs/s", "middle half", "leaven / case"):
         table.add_column(column, justify="left" if column in ("pictures", "case") else "right")
-    results = {}
+    results: dict[str, Any] = {}
     for side, batch, peer_batch in ((32, 448, 64), (224, 64, 4)):
         measured = measure(side, batch, peer_batch, seconds)
         ours = measured["leaven"]
         for name, one in measured.items():
             low, high = one.quartiles
-            ratio = "" if one is ours else f"{ours.times(one):.1f} times faster"
+            ratio = "" if one is ours else f"{ours.times(one):.1f} times"
             middle = f"{low:,.0f} to {high:,.0f}"
             table.add_row(f"3x{side}x{side}", str(batch), name, f"{one.median:,.0f}", middle, ratio)
         table.add_section()
@@ -164,7 +164,10 @@ def main() -> None:
     Console().print(table)
     versions = {"torchvision": torchvision.__version__, "pillow": pillow_version}
     print(save("views", {"unit": "pairs per second", "peers": versions, "results": results}))
+    return results
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the time")
+    main(parser.parse_args().quick)

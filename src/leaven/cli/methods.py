@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leaven.cli.output import print_json, print_table, stdout, table, words
+from leaven.cli.output import print_json, print_table, safe, stdout, table, words
 
 if TYPE_CHECKING:
     from leaven.methods import Method
@@ -55,8 +55,17 @@ def _print_all(found: list[type[Method]]) -> None:
     cards = [method.card for method in found]
     print_table(
         table(
-            ("name", "title", "year", "task", "evidence", "how it works"),
-            [(c.name, c.title, c.year, c.task, c.evidence, c.summary) for c in cards],
+            ("name", "year", "task", "evidence", "title, and how it works"),
+            [
+                (
+                    c.name,
+                    c.year,
+                    c.task,
+                    c.evidence,
+                    words(c.title, style="bold").append(f"\n{safe(c.summary)}"),
+                )
+                for c in cards
+            ],
         )
     )
     stdout().print(words("\nAll about one: leaven methods NAME", style="dim"))

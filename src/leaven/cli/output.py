@@ -59,12 +59,18 @@ def print_error(error: LeavenError) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: int = 0) -> Table:
-    """A table of plain texts; the last ``right`` columns are aligned to the right."""
+    """A table of plain texts; the last ``right`` columns are aligned to the right.
+
+    The first column and those are not broken into lines.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, column in enumerate(columns):
         aside = number >= len(columns) - right
         made.add_column(
-            words(column), justify="right" if aside else "left", overflow="fold", no_wrap=aside
+            words(column),
+            justify="right" if aside else "left",
+            overflow="fold",
+            no_wrap=aside or number == 0,
         )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else words(cell) for cell in row))

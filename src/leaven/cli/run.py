@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,7 +139,9 @@ def run(
     """
     from leaven.cli.logs import start_log
 
-    start_log(quiet=quiet, verbose=verbose)
+    # Of several processes that torchrun started, the first one speaks.
+    silent = os.environ.get("RANK", "0") != "0"
+    start_log(quiet=quiet or silent, verbose=verbose)
     several = _seeds(seeds, context.params["seed"])
     chosen = effective(_given(context.params), config, resume=resume, several=bool(several))
     if several:
@@ -147,7 +150,9 @@ def run(
         manner = Manner(jobs=jobs, resume=resume, json=json, quiet=quiet, verbose=verbose)
         run_seeds(chosen, several, manner)
         return
-    summary = run_one(chosen, resume=resume, show=not quiet)
+    summary = run_one(chosen, resume=resume, show=not quiet and not silent)
+    if silent:
+        return
     if json:
         print_json(summary)
         return
@@ -166,7 +171,10 @@ def run_one(config: RunConfig, *, resume: bool, show: bool) -> dict[str, Any]:
         with bar("reading", shown=show) as progress:
             return run_job(config=config, resume=resume, show=show, progress=progress).summary
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. Go on with: leaven run --resume --out {safe(config.out)}", err=True)
+        assert config.out is not None
+        begun = (config.out / "config.yaml").exists()
+        how = f"Go on with: leaven run --resume --out {safe(config.out)}" if begun else ""
+        typer.echo(f"Stopped. {how}".rstrip(), err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -47,7 +47,7 @@ def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
     if manner.jobs == 1:
         summaries = [_in_turn(each, manner) for each in configs]
     else:
-        summaries = _Processes(manner).run(configs)
+        summaries = _at_once(configs, manner)
     record = combined(summaries)
     write_text(config.out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
     if manner.json:
@@ -93,6 +93,16 @@ def _in_turn(config: RunConfig, manner: Manner) -> dict[str, Any]:
 def _resumes(config: RunConfig, manner: Manner) -> bool:
     assert config.out is not None
     return manner.resume and (config.out / "config.yaml").exists()
+
+
+def _at_once(configs: list[RunConfig], manner: Manner) -> list[dict[str, Any]]:
+    from leaven.cli.main import INTERRUPTED
+
+    try:
+        return _Processes(manner).run(configs)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Go on with the same command and --resume.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class _Processes:

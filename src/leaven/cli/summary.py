@@ -41,8 +41,8 @@ def print_figures(summaries: Sequence[Summary]) -> None:
             f"{mean(summary['seconds'] for summary in summaries):.1f} s",
         )
     )
-    held_out = "test accuracy" if first["data"].get("test") else "val accuracy"
-    columns = ["", held_out, "difference", "label accuracy", "accepted", "time"]
+    held_out = "val" if first["data"]["val"] and not first["data"]["test"] else "test"
+    columns = ["", f"{held_out}\naccuracy", "difference", "label\naccuracy", "accepted", "time"]
     print_table(table(columns, rows, right=len(columns) - 1))
 
 

@@ -94,7 +94,8 @@ class RunConfig(BaseModel):
                 "a YAML mapping such as `method: fixmatch`",
                 "write one field a line",
             )
-        return cls.make(**{**(values or {}), **changes})
+        named = {str(name): value for name, value in (values or {}).items()}
+        return cls.make(**{**named, **changes})
 
     def to_yaml(self) -> str:
         """As YAML, every field written out."""

@@ -73,6 +73,14 @@ def default_folder(config: RunConfig, *, resume: bool, ending: str | None = None
     return path
 
 
+def abandon(folder: Path) -> None:
+    """Removes a run folder in which nothing has begun, so that the same command can be given again
+    when what was wrong is put right. A folder that holds more than the configuration stays."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if files == [folder / "config.yaml"]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with replacing(path) as beside:

@@ -16,10 +16,10 @@ from accelerate.utils import broadcast_object_list
 from leaven.data import Data, open_data
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
-from leaven.job.folder import prepare, write_text
+from leaven.job.folder import abandon, prepare, write_text
 from leaven.job.stage import Stage, baseline_of
 from leaven.labels import ClassLabels, LabelStore
-from leaven.methods import find_method
+from leaven.methods import Method, find_method
 from leaven.methods.classification.supervised import Supervised
 from leaven.models import load_model
 from leaven.models.classifier import Classifier
@@ -83,40 +83,11 @@ def run(
         log.info("%s is finished; nothing is left to do", folder)
         return load_result(folder)
 
-    images = open_data(
-        None if config.data == "digits" else config.data,
-        labels=config.labels,
-        labels_per_class=config.labels_per_class,
-        image_size=config.image_size,
-        seed=config.seed,
-        test_share=config.test_share,
-        val_share=config.val_share,
-        flip=config.flip,
-        max_unreadable=config.max_unreadable,
-        progress=progress,
-    )
-    for note in images.notes:
-        log.warning("%s", note)
-    log.info(_described(images))
-    if method.needs_unlabelled and len(images.unlabelled) == 0:
-        raise DataError(
-            f"Every picture of {images.name} has a label; {config.method} needs unlabelled ones.",
-            "some pictures without a label",
-            "add unlabelled pictures, hide labels with --labels-per-class N for an experiment, "
-            "or use --method supervised",
-        )
-
-    baseline = None
-    if config.compare and not isinstance(method, Supervised):
-        baseline = Stage(baseline_of(method), images, config, folder / "baseline", resume, show)
-    stage = Stage(method, images, config, folder, resume, show)
-    if stage.trainer.is_main:
-        summary = json.dumps(
-            _summary(config, images, stage, baseline), indent=2, ensure_ascii=False
-        )
-        write_text(folder / "summary.json", summary + "\n")
-        write_report(folder)
-    stage.trainer.wait()
+    try:
+        _work(config, method, folder, resume, show, progress)
+    except BaseException:
+        abandon(folder)
+        raise
     return load_result(folder)
 
 
@@ -155,6 +126,51 @@ def _prepared(config: RunConfig, resume: bool) -> tuple[RunConfig, Path]:
     return said[0]
 
 
+def _work(
+    config: RunConfig,
+    method: Method,
+    folder: Path,
+    resume: bool,
+    show: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """From the data to the report."""
+    images = open_data(
+        None if config.data == "digits" else config.data,
+        labels=config.labels,
+        labels_per_class=config.labels_per_class,
+        image_size=config.image_size,
+        seed=config.seed,
+        test_share=config.test_share,
+        val_share=config.val_share,
+        flip=config.flip,
+        max_unreadable=config.max_unreadable,
+        progress=progress,
+    )
+    for note in images.notes:
+        log.warning("%s", note)
+    log.info(_described(images))
+    if method.needs_unlabelled and len(images.unlabelled) == 0:
+        raise DataError(
+            f"Every picture of {images.name} has a label; {config.method} needs unlabelled ones.",
+            "some pictures without a label",
+            "add unlabelled pictures, hide labels with --labels-per-class N for an experiment, "
+            "or use --method supervised",
+        )
+
+    baseline = None
+    if config.compare and not isinstance(method, Supervised):
+        baseline = Stage(baseline_of(method), images, config, folder / "baseline", resume, show)
+    stage = Stage(method, images, config, folder, resume, show)
+    if stage.trainer.is_main:
+        summary = json.dumps(
+            _summary(config, images, stage, baseline), indent=2, ensure_ascii=False
+        )
+        write_text(folder / "summary.json", summary + "\n")
+        write_report(folder)
+    stage.trainer.wait()
+
+
 def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None) -> dict[str, Any]:
     trainer = stage.trainer
     trainer.health.check(trainer.step, progress=1.0, final=True)
@@ -178,6 +194,7 @@ def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None
             "classes": list(data.classes),
         },
         "metrics": stage.metrics,
+        "measured_on": stage.measured_on,
         "baseline": None if baseline is None else baseline.metrics,
         "labels": stage.labels,
         "steps": trainer.step,

@@ -65,6 +65,7 @@ class Stage:
         """Metrics on the test items, or on val where there is no test; None without either."""
         trainer, held_out = self.trainer, self.trainer.data.test or self.trainer.data.val
         self.temperature = 1.0
+        self.measured_on = None if held_out is None else "test" if trainer.data.test else "val"
         if held_out is None:
             trainer.health.calibration(None, trainer.step)
             return dict.fromkeys(METRICS)
@@ -74,9 +75,7 @@ class Stage:
         trainer.health.calibration(metrics, trainer.step)
         if trainer.is_main:
             _write_test(self.folder / "test.parquet", held_out, probs)
-        if self.trainer.data.val is not None:
-            val = trainer.data.val
-            assert val is not None
+        if (val := trainer.data.val) is not None:
             log_probs = trainer.predict(fitted.model, val).clamp_min(1e-12).log()
             self.temperature = fit_temperature(log_probs, val.labels)
         return dict(metrics)
@@ -84,10 +83,7 @@ class Stage:
     def _write_labels(self, fitted: Fitted) -> dict[str, Any]:
         """The last round of labels, and what is known about them."""
         trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
-        store = trainer.label_store
-        if store is not None:
-            rounds = store.rounds()
-            trainer.save_labels(rounds[-1] + 1 if rounds else 0, labels)
+        trainer.save_labels(trainer.last_round + 1, labels)
         estimate = None
         if labels.probs is not None:
             estimate = estimate_accuracy(labels.probs, labels.weight, self.temperature)

@@ -90,7 +90,9 @@ def _head(run: RunFolder) -> Record:
     labels = _mapping(summary.get("labels"))
     accuracy = words.number(_mapping(summary.get("metrics")).get("accuracy"))
     baseline = words.number(_mapping(summary.get("baseline")).get("accuracy"))
-    figure, meaning = accuracy, "test accuracy"
+    held_out = {"val": "validation accuracy"}
+    figure = accuracy
+    meaning = held_out.get(_text(summary.get("measured_on")), "test accuracy")
     if figure is None:
         figure, meaning = words.number(labels.get("accuracy")), "of the accepted labels are right"
     if figure is None:
@@ -237,6 +239,8 @@ def _phases(metrics: Sequence[Record]) -> list[float]:
     for line in metrics:
         now = (line.get("phase"), line.get("round"))
         step = words.number(line.get("step"))
+        if now == (None, None):
+            continue
         if before is not None and now != before and step is not None:
             marks.append(step)
         before = now

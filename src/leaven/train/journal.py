@@ -67,6 +67,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
         kept = path.read_text().splitlines(keepends=True)[: self.lines] if path.exists() else []
         self._file = path.open("w")

@@ -78,6 +78,7 @@ class Trainer:
         draws: the randomness of views and parts.
         prior: (K,) the share of each class among the labelled items.
         step: steps so far, over all loops.
+        last_round: the number of the newest round of labels, -1 before the first.
         health: what is watched; its findings tell people what went wrong.
     """
 
@@ -106,6 +107,7 @@ class Trainer:
         self.journal = Journal(folder if self.is_main else None)
         self.label_store = LabelStore(folder / "labels") if folder and self.is_main else None
         self.checkpoints = Checkpoints(folder / "checkpoints") if folder else None
+        self.last_round = -1
         self._registered: dict[str, Stateful] = {"health": self.health}
         self._scope: tuple[str, ...] = ()
         self._entered: dict[tuple[str, ...], int] = {}
@@ -209,7 +211,8 @@ class Trainer:
         self._guard = BufferGuard(self._registered.values())
         self._meter.start()
         self._loop_began = time.monotonic() - spent
-        evaluated = int(budget.progress(step, spent) * self.settings.evaluations)
+        # As the step before left it, so that a resumed run measures at the same steps.
+        evaluated = int(budget.progress(max(0, step - 1), spent) * self.settings.evaluations)
         with Bar(name, budget, self.settings.show and self.is_main) as bar:
             while (progress := self._spent(budget, step)) < 1:
                 self._progress = progress
@@ -223,7 +226,7 @@ class Trainer:
                 if self._meter.due(step, budget):
                     self._write_metrics(name, bar, progress)
                 if watch is not None and progress * self.settings.evaluations >= evaluated + 1:
-                    evaluated += 1
+                    evaluated = int(progress * self.settings.evaluations)
                     self._evaluate(watch, name)
                 if self._checkpoint_due():
                     self._save(place, streams, step)
@@ -356,6 +359,7 @@ class Trainer:
 
     def save_labels(self, number: int, labels: ClassLabels) -> None:
         """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``."""
+        self.last_round = number
         if self.label_store is None or self.replaying:
             return
         train = self.data.train
@@ -420,8 +424,9 @@ class Trainer:
             self.journal.write(
                 self.step, phase=name, seconds=seconds, images_per_second=rate, **values
             )
-        for finding in self.health.check(self.step):
-            log.warning("%s: %s", finding.code, finding.text)
+        for finding in self.health.check(self.step, progress=progress):
+            level = logging.WARNING if finding.recovered is None else logging.INFO
+            log.log(level, "%s: %s", finding.code, finding.text)
 
     def _evaluate(self, model: nn.Module, name: str) -> None:
         held_out = self.data.val or self.data.test

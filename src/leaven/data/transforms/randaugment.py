@@ -188,5 +188,9 @@ def apply_operations(images: Tensor, operations: Tensor, strength: Tensor, fill:
 def _move(images: Tensor, strengths: dict[str, Tensor], fill: int) -> Tensor:
     """Applies ``MAPS`` to ``images``, their groups one after the other."""
     height, width = images.shape[2:]
-    matrices = [make(strengths[name], height, width) for name, make in MAPS.items()]
+    matrices = [
+        make(strengths[name], height, width) for name, make in MAPS.items() if len(strengths[name])
+    ]
+    if not matrices:
+        return images
     return geometric.affine_nearest(images, torch.cat(matrices), fill)

@@ -197,18 +197,18 @@ class MetaPseudoLabels(OnlineFewLabels):
             # 4. The student's step. 5., 6. What the step did to its loss on people's labels.
             exact = self.feedback == "exact"
             gradients = _gradients(taught, student, retain_graph=True) if exact else ()
-            helped = torch.zeros_like(before)
-            if trainer.update(taught, student_optimizer):
-                average.update(student)
-                with torch.set_grad_enabled(exact):
-                    after = cross_entropy(student(images), labelled.targets)
-                helped = trainer.mean(before - after.detach())
-                if exact:
-                    helped = exact_feedback(
-                        map(trainer.mean, _gradients(after, student)),
-                        map(trainer.mean, gradients),
-                        student_optimizer.rate,
-                    )
+            if not trainer.update(taught, student_optimizer):
+                continue  # The batch is refused, and the teacher's statistics were taken back.
+            average.update(student)
+            with torch.set_grad_enabled(exact):
+                after = cross_entropy(student(images), labelled.targets)
+            helped = trainer.mean(before - after.detach())
+            if exact:
+                helped = exact_feedback(
+                    map(trainer.mean, _gradients(after, student)),
+                    map(trainer.mean, gradients),
+                    student_optimizer.rate,
+                )
             advantage = baseline(helped if self.sign == "paper" else -helped)
             trainer.observe(feedback=helped, advantage=advantage)
 

@@ -1,0 +1,86 @@
+"""``leaven methods`` and ``leaven doctor``."""
+
+import importlib.util
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from leaven.methods import all_methods
+from leaven.version import __version__
+
+
+def doctor(leaven, *arguments):
+    result = leaven("doctor", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return {check["name"]: check for check in json.loads(result.stdout)}
+
+
+def test_every_method_is_listed(leaven):
+    result = leaven("methods")
+    assert result.exit_code == 0
+    for method in all_methods().values():
+        assert method.card.name in result.stdout
+        assert str(method.card.year) in result.stdout
+
+
+def test_every_method_is_listed_as_json(leaven):
+    found = json.loads(leaven("methods", "--json").stdout)
+    assert [entry["name"] for entry in found] == list(all_methods())
+    assert all(entry["summary"] and entry["hyperparameters"] for entry in found)
+
+
+@pytest.mark.parametrize("name", all_methods())
+def test_one_method_shows_card_and_hyperparameters(leaven, name):
+    method = all_methods()[name]
+    entry = json.loads(leaven("methods", name, "--json").stdout)
+    assert entry["paper"] == method.card.paper
+    rows = {row["name"]: row for row in entry["hyperparameters"]}
+    assert rows.keys() == {row[0] for row in method.hyperparameters()}
+    assert all(row["description"] and row["type"] for row in rows.values())
+    text = leaven("methods", name).stdout
+    assert method.card.title.split()[0] in text
+    assert all(row.split(".")[-1] in text for row in rows)
+
+
+def test_unknown_method_is_suggested(refused):
+    assert "'fixmatch'" in refused("methods", "fix-match")
+
+
+def test_doctor_looks_at_everything(leaven):
+    found = doctor(leaven, "--timing")
+    assert found["leaven"]["found"] == __version__
+    assert {"python", "torch", "accelerate", "devices", "threads", "memory", "disk"} <= found.keys()
+    assert {"extra timm", "extra onnx", "extra huggingface"} <= found.keys()
+    assert all(check["do"] for check in found.values() if check["level"] != "ok")
+    assert "not timed" in doctor(leaven, "--no-timing")["threads"]["found"] or (
+        found["threads"]["found"] == "1 core"
+    )
+
+
+def test_doctor_names_missing_extras_and_a_full_disk(leaven, monkeypatch):
+    find, usage = importlib.util.find_spec, namedtuple("usage", "total used free")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "timm" else find(name, *rest),
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 2**20))
+    found = doctor(leaven, "--no-timing")
+    assert found["extra timm"]["level"] == "info"
+    assert 'pip install "leaven[timm]"' in found["extra timm"]["do"]
+    assert found["disk"]["level"] == "warning"
+    text = leaven("doctor", "--no-timing").stdout
+    assert "What to do" in text
+    assert 'pip install "leaven[timm]"' in text
+
+
+def test_doctor_says_when_threads_do_not_help(leaven, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr("leaven.cli.doctor._step_seconds", lambda threads: 0.01 * threads)
+    threads = doctor(leaven)["threads"]
+    assert threads["level"] == "info"
+    assert "10 ms on 1 thread, 40 ms on 4" in threads["found"]
+    monkeypatch.setattr("leaven.cli.doctor._step_seconds", lambda threads: 0.01 / threads)
+    assert doctor(leaven)["threads"]["level"] == "ok"
