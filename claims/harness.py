@@ -92,6 +92,7 @@ class Claim:
         data: seed -> the data; not needed when all variants are experiments.
         budget, model, options: of every variant.
         seeds: at least three.
+        note: what to know about the result, for CLAIMS.md.
         evaluations: how often a run is measured on its way.
     """
 
@@ -106,6 +107,7 @@ class Claim:
     options: Mapping[str, Any] | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     evaluations: int = 1
+    note: str = ""
 
 
 def names() -> list[str]:
@@ -192,6 +194,7 @@ def _result(claim: Claim, runs: Mapping[str, Mapping[str, Mapping[str, float]]])
         "method": claim.method,
         "statement": claim.statement,
         "setting": claim.setting,
+        "note": claim.note,
         "seeds": list(claim.seeds),
         "complete": whole,
         "expectations": [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -92,3 +94,30 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         if target != "CLAIMS.md":  # made from the results
             assert (page.parent / target).exists(), target
+
+
+@pytest.fixture
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_page_of_a_method(generate: ModuleType) -> None:
+    method = all_methods()["fixmatch"]
+    row = {"text": "fixmatch reaches at least 97 % accuracy", "measured": 97.24, "shown": True}
+    result = {"statement": "it works", "expectations": [row]}
+    page = generate.method_page(method, {"fixmatch_digits": result})
+    assert all(f"| `{name}` |" in page for name, *_ in method.hyperparameters())
+    claim = "[fixmatch_digits](../claims.md#fixmatch-digits)"
+    assert f"| {claim} | {row['text']} | 97.2 | yes |" in page
+    unfinished = {"statement": "it works", "expectations": []}
+    page = generate.method_page(method, {"fixmatch_digits": unfinished})
+    assert f"| {claim} | it works | not finished |  |" in page
+    assert generate.NOT_MEASURED.strip() in generate.method_page(method, {})
+
+
+def test_bars_in_cells_are_escaped(generate: ModuleType) -> None:
+    assert generate.table(("a",), [("float | None",)])[-1] == "| float \\| None |"

@@ -6,7 +6,9 @@ import shutil
 from collections import namedtuple
 
 import pytest
+import torch
 
+from leaven.cli.doctor import _step_seconds
 from leaven.methods import all_methods
 from leaven.version import __version__
 
@@ -22,7 +24,7 @@ def test_every_method_is_listed(leaven):
     assert result.exit_code == 0
     for method in all_methods().values():
         assert method.card.name in result.stdout
-        assert str(method.card.year) in result.stdout
+        assert str(method.card.year or "") in result.stdout
 
 
 def test_every_method_is_listed_as_json(leaven):
@@ -49,14 +51,18 @@ def test_unknown_method_is_suggested(refused):
 
 
 def test_doctor_looks_at_everything(leaven):
-    found = doctor(leaven, "--timing")
+    found = doctor(leaven, "--no-timing")
     assert found["leaven"]["found"] == __version__
     assert {"python", "torch", "accelerate", "devices", "threads", "memory", "disk"} <= found.keys()
     assert {"extra timm", "extra onnx", "extra huggingface"} <= found.keys()
     assert all(check["do"] for check in found.values() if check["level"] != "ok")
-    assert "not timed" in doctor(leaven, "--no-timing")["threads"]["found"] or (
-        found["threads"]["found"] == "1 core"
-    )
+    assert "timed" in found["threads"]["found"] or found["threads"]["found"] == "1 core"
+
+
+def test_timing_leaves_the_threads_as_they_were():
+    before = torch.get_num_threads()
+    assert _step_seconds(1 if before > 1 else 2, steps=1) > 0
+    assert torch.get_num_threads() == before
 
 
 def test_doctor_names_missing_extras_and_a_full_disk(leaven, monkeypatch):

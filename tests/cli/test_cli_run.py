@@ -145,6 +145,9 @@ def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):
     assert record["spread"]["metrics"]["accuracy"] == pytest.approx(abs(ours - theirs) / 2**0.5)
     assert record["mean"]["baseline"] is None
 
+    resumed = leaven(*arguments, "--out", tmp_path / "turn", "--json", "--resume")
+    assert json.loads(resumed.stdout) == record
+
     at_once = leaven(*arguments, "--out", tmp_path / "once", "--jobs", 2)
     assert at_once.exit_code == 0, at_once.output
     assert "±" in at_once.stdout
@@ -152,6 +155,16 @@ def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):
     for seed in (1, 3):
         assert f"{tmp_path / 'once' / f'seed-{seed}' / 'report.html'}" in at_once.stdout
         assert_same_run(tmp_path / "turn" / f"seed-{seed}", tmp_path / "once" / f"seed-{seed}")
+
+
+def test_interrupted_seeds_say_how_to_go_on(leaven, monkeypatch, tmp_path):
+    def stopped(self, configs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leaven.cli.seeds._Processes.run", stopped)
+    result = leaven("run", "--seeds", "0,1", "--jobs", 2, "--out", tmp_path / "out")
+    assert result.exit_code == 130
+    assert "--resume" in result.stderr
 
 
 def test_a_seed_that_fails_fails_the_command(refused, tmp_path):

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from resume_check import assert_resumes
 from torch import Tensor
 
 from leaven.data import Data, open_data
 from leaven.labels import ClassLabels, LabelStore, Source
-from leaven.methods import find_method
+from leaven.methods import Fitted, find_method
 from leaven.methods.classification import curriculum_labeling
 from leaven.methods.classification.averaged_weights import moments, take_average
 from leaven.methods.classification.curriculum_labeling import BestWeights, CurriculumLabeling
@@ -325,7 +324,9 @@ def test_without_unlabelled_items_it_learns_from_the_labels(
     assert len(fitted.labels) == 0
 
 
-def test_a_killed_run_resumes_to_the_same_bits(with_val: Data, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(
+    with_val: Data, assert_resumes: Callable[..., Fitted], tmp_path: Path
+) -> None:
     assert_resumes(CurriculumLabeling(**QUICK, step=50), with_val, 36, tmp_path)
 
 

@@ -103,5 +103,5 @@ def test_its_state_comes_back() -> None:
 
 
 def test_flags_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 flags"):
+    with pytest.raises(ValueError, match="2 flags, not 3"):
         EpochLabels(torch.zeros(2, 2), torch.zeros(3, dtype=torch.bool))

@@ -159,7 +159,7 @@ def _step_seconds(threads: int, steps: int = 5) -> float:
     torch.set_num_threads(threads)
     try:
         model = build_model("cnn-small", ("a", "b"), (3, 32, 32), mean=(0.5,), std=(0.25,)).train()
-        images = torch.rand(64, 3, 32, 32)
+        images = torch.rand(32, 3, 32, 32)
         spent = []
         for _ in range(steps):
             began = time.perf_counter()

@@ -10,7 +10,7 @@ import typer
 from leaven.cli.output import print_json, print_table, safe, stdout, table, words
 
 if TYPE_CHECKING:
-    from leaven.methods import Method
+    from leaven.methods import Card, Method
 
 
 def methods(
@@ -59,7 +59,7 @@ def _print_all(found: list[type[Method]]) -> None:
             [
                 (
                     c.name,
-                    c.year,
+                    c.year or "",
                     c.task,
                     c.evidence,
                     words(c.title, style="bold").append(f"\n{safe(c.summary)}"),
@@ -71,9 +71,14 @@ def _print_all(found: list[type[Method]]) -> None:
     stdout().print(words("\nAll about one: leaven methods NAME", style="dim"))
 
 
+def _titled(card: Card) -> str:
+    where = " ".join(str(part) for part in (card.venue, card.year) if part)
+    return f"{card.title} ({where})" if where else card.title
+
+
 def _print_one(method: type[Method]) -> None:
     card, console = method.card, stdout()
-    console.print(words(f"{card.title} ({card.venue} {card.year})", style="bold"))
+    console.print(words(_titled(card), style="bold"))
     console.print(words(card.summary))
     facts = {
         "name": card.name,

@@ -89,7 +89,10 @@ def percent(share: float | None) -> str:
 
 @contextmanager
 def bar(title: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr that is called with (done, all); None where nobody looks."""
+    """A progress bar on stderr that is called with (done, all); None where nobody looks.
+
+    It is there from the first call to the one with all done: other bars may follow.
+    """
     if not shown or not sys.stderr.isatty():
         yield None
         return
@@ -101,13 +104,24 @@ def bar(title: str, *, shown: bool) -> Iterator[Callable[[int, int], None] | Non
         TimeRemainingColumn,
     )
 
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description:<14}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-    ) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    )
+    task = progress.add_task(title, total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+        if done < total:
+            progress.start()
+        else:
+            progress.stop()
+
+    try:
+        yield show
+    finally:
+        progress.stop()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from leaven.cli.output import bar, percent, print_json, print_table, stderr, table, words
+from leaven.cli.output import bar, percent, print_json, safe, stderr, stdout, words
 from leaven.errors import DataError
 
 if TYPE_CHECKING:
@@ -157,8 +157,12 @@ def _write_csv(path: Path, found: list[Prediction]) -> None:
 
 
 def _print(found: list[Prediction]) -> None:
-    rows = [(name, label, percent(sure)) for name, label, sure in found[:_MOST_SHOWN]]
-    print_table(table(("file", "class", "confidence"), rows, right=1))
+    """One line each; the file comes last, so that a long path pushes nothing out of sight."""
+    shown = [(percent(sure), safe(label), safe(file)) for file, label, sure in found[:_MOST_SHOWN]]
+    width = max((len(label) for _, label, _ in shown), default=0)
+    console = stdout()
+    for sure, label, file in shown:
+        console.print(words(f"{sure:>7}  {label:<{width}}  {file}"))
     if len(found) > _MOST_SHOWN:
         more = len(found) - _MOST_SHOWN
         stderr().print(words(f"and {more} more; --csv FILE or --json gives all", style="dim"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from leaven.errors import ConfigError, nearest
-from leaven.train import Budget, Settings
+
+if TYPE_CHECKING:
+    from leaven.train import Settings
 
 DEFAULT_BUDGET = "2000"
 
@@ -48,6 +50,8 @@ class RunConfig(BaseModel):
     @field_validator("budget", mode="before")
     @classmethod
     def _budget(cls, value: object) -> str:
+        from leaven.train import Budget  # torch is loaded when a value is checked, not for --help
+
         Budget.parse(str(value))
         return str(value)
 
@@ -79,7 +83,7 @@ class RunConfig(BaseModel):
             ConfigError: no such file, not YAML, or a wrong field.
         """
         try:
-            values = yaml.safe_load(path.read_text())
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(
                 f"There is no configuration {path}.", "a YAML file", "check the path"
@@ -103,6 +107,8 @@ class RunConfig(BaseModel):
 
     def settings(self, *, show: bool) -> Settings:
         """How to compute."""
+        from leaven.train import Budget, Settings
+
         return Settings(
             budget=Budget.parse(self.budget),
             seed=self.seed,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leaven.atomic import replacing
+from leaven.data.embedded import DIGITS
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
 
@@ -24,7 +25,7 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
         RunError: the folder belongs to something else, cannot be written, or the disk is full.
     """
     folder = config.out or default_folder(config, resume=resume)
-    config = config.model_copy(update={"out": folder})
+    config = _with_whole_paths(config.model_copy(update={"out": folder}))
     known = folder / "config.yaml"
     if folder.is_file():
         raise RunError(f"{folder} is a file.", "a folder for the run", "choose another --out")
@@ -84,7 +85,17 @@ def abandon(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     with replacing(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
+
+
+def _with_whole_paths(config: RunConfig) -> RunConfig:
+    """With absolute paths of the data, so that the run can be resumed from anywhere."""
+    changes: dict[str, Any] = {}
+    if config.data != DIGITS and Path(config.data).exists():
+        changes["data"] = str(Path(config.data).resolve())
+    if config.labels is not None:
+        changes["labels"] = config.labels.resolve()
+    return config.model_copy(update=changes)
 
 
 def _check_same(config: RunConfig, before: RunConfig, folder: Path, resume: bool) -> None:

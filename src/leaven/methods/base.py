@@ -25,7 +25,7 @@ class Card:
         summary: one sentence: how it works.
         task: for example ``"classification"``.
         evidence: what it learns from, for example ``"few labels"``.
-        year, venue, paper, code: where it comes from.
+        year, venue, paper, code: where it comes from; no year for what is common knowledge.
         number: of the system sheet, None for a standard algorithm.
         parts: the parts of leaven it is made of.
         claim: what the paper says it gains.
@@ -37,7 +37,7 @@ class Card:
     summary: str
     task: str
     evidence: str
-    year: int
+    year: int | None
     venue: str
     paper: str
     code: str = ""

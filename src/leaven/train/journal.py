@@ -69,8 +69,10 @@ class Journal:
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "metrics.jsonl"
-        kept = path.read_text().splitlines(keepends=True)[: self.lines] if path.exists() else []
-        self._file = path.open("w")
+        kept = (
+            path.read_text("utf-8").splitlines(keepends=True)[: self.lines] if path.exists() else []
+        )
+        self._file = path.open("w", encoding="utf-8")
         self._file.writelines(kept)
         self._events = SummaryWriter(str(self.folder / "events"))
 

@@ -113,7 +113,7 @@ class CurriculumLabeling(FewLabels):
                 phase="round",
                 round=number,
                 trusted=int(proposals.accepted.sum()),
-                validation=best.score,
+                validation=best.score if data.val else None,
                 note="" if data.val else "no validation items: the last weights are kept",
             )
             chosen.offer(best.module, best.score)

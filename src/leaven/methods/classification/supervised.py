@@ -26,7 +26,7 @@ class Supervised(FewLabels):
         summary="Cross entropy on the labelled pictures alone, with weak augmentation.",
         task="classification",
         evidence="labels",
-        year=1986,
+        year=None,
         venue="",
         paper="standard",
         parts=("learn.cross_entropy", "train.EMA"),

@@ -106,7 +106,7 @@ def load_result(folder: str | Path) -> Result:
             f"finish it with `leaven run --resume --out {folder}`, or check the path",
         )
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(
             f"{path} is damaged: {error}", "JSON", "run again into a new --out"
@@ -136,7 +136,7 @@ def _work(
 ) -> None:
     """From the data to the report."""
     images = open_data(
-        None if config.data == "digits" else config.data,
+        config.data,
         labels=config.labels,
         labels_per_class=config.labels_per_class,
         image_size=config.image_size,

@@ -1,0 +1,139 @@
+"""Makes the pages that come from the code: one for each method, and the claims.
+
+``python docs/generate.py`` writes ``docs/methods/*.md`` and ``docs/claims.md``; mkdocs calls
+``on_config`` to put the methods into the navigation.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+NOT_MEASURED = "No claim has been measured yet; `make claims` does it.\n"
+
+
+def main() -> None:
+    from leaven.methods import all_methods
+
+    methods = list(all_methods().values())
+    results = read_results(ROOT / "claims" / "results")
+    folder = DOCS / "methods"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.md"):
+        old.unlink()
+    for method in methods:
+        page = method_page(method, results.get(method.card.name, {}))
+        (folder / f"{method.card.name}.md").write_text(page)
+    (folder / "index.md").write_text(index_page(methods))
+    claims = ROOT / "CLAIMS.md"
+    text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
+    (DOCS / "claims.md").write_text(text)
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of the claims by method, then by claim."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        found.setdefault(result["method"], {})[path.stem] = result
+    return found
+
+
+def index_page(methods: list[Any]) -> str:
+    cards = [method.card for method in methods]
+    rows = [
+        (f"[{card.name}]({card.name}.md)", card.evidence, source(card), card.summary)
+        for card in cards
+    ]
+    columns = ("method", "learns from", "source", "how it works")
+    return "\n".join(["# Methods", "", *table(columns, rows), ""])
+
+
+def method_page(method: Any, results: dict[str, Any]) -> str:
+    card = method.card
+    facts = {
+        "paper": link(card.paper),
+        "code of the authors": link(card.code),
+        "source": source(card),
+        "task": card.task,
+        "learns from": card.evidence,
+        "made of": ", ".join(f"`{part}`" for part in card.parts),
+        "the paper's claim": card.claim,
+        "measured here": card.measured,
+    }
+    rows = [
+        (f"`{name}`", f"`{kind}`", f"`{default}`", text)
+        for name, kind, default, text in method.hyperparameters()
+    ]
+    lines = [
+        f"# {card.name}",
+        "",
+        f"**{card.title}.** {card.summary}",
+        "",
+        "```bash",
+        f"leaven run DATA --method {card.name}",
+        "```",
+        "",
+        *table(("card", ""), [(name, text) for name, text in facts.items() if text]),
+        "",
+        "## Hyperparameters",
+        "",
+        "`--set NAME=VALUE` on the command line, `set:` in YAML, arguments of the class in Python.",
+        "",
+        *table(("name", "type", "default", "what it is"), rows),
+        "",
+        "## Claims",
+        "",
+        *(claim_lines(results) or [NOT_MEASURED.strip()]),
+        "",
+        "## Code",
+        "",
+        f"::: {method.__module__}.{method.__qualname__}",
+        "    options:",
+        "      members: [fit]",
+        "      heading_level: 3",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def claim_lines(results: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, result in results.items():
+        anchor = f"[{name}](../claims.md#{name.replace('_', '-')})"
+        for row in result["expectations"]:
+            shown = "yes" if row["shown"] else "no"
+            rows.append((anchor, row["text"], f"{row['measured']:.1f}", shown))
+        if not result["expectations"]:
+            rows.append((anchor, result["statement"], "not finished", ""))
+    return table(("claim", "expected", "measured", "shown"), rows) if rows else []
+
+
+def source(card: Any) -> str:
+    return f"{card.venue} {card.year}" if card.venue else "standard"
+
+
+def link(address: str) -> str:
+    return f"<{address}>" if address.startswith("http") else address
+
+
+def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """A Markdown table; bars inside cells are escaped."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in [list(columns), ["---"] * len(columns), *cells]]
+
+
+def on_config(config: Any) -> Any:
+    """Puts the pages of the methods into the navigation."""
+    for entry in config["nav"]:
+        if "Methods" in entry:
+            pages = sorted(path.name for path in (DOCS / "methods").glob("*.md"))
+            entry["Methods"] += [f"methods/{name}" for name in pages if name != "index.md"]
+    return config
+
+
+if __name__ == "__main__":
+    main()
