@@ -31,6 +31,17 @@ Measure = Callable[[int], dict[str, float]]
 
 
 @dataclass(frozen=True)
+class On:
+    """A method on changed data, for example without the unlabelled items."""
+
+    method: Method
+    change: Callable[[Data], Data]
+
+
+Work = Method | On | Measure
+
+
+@dataclass(frozen=True)
 class Gain:
     """An expectation: ``better`` beats ``than`` by ``points`` or more, on average over the seeds.
 
@@ -99,7 +110,7 @@ class Claim:
     method: str
     statement: str
     setting: str
-    variants: Mapping[str, Method | Measure]
+    variants: Mapping[str, Work]
     expect: tuple[Gain | Level, ...]
     data: Callable[[int], Data] | None = None
     budget: Budget | Mapping[str, Budget] = field(default_factory=lambda: Budget(steps=1000))
@@ -147,10 +158,13 @@ def run(name: str, *, seeds: tuple[int, ...] | None = None, fresh: bool = False)
     return result
 
 
-def _measure(claim: Claim, variant: str, work: Method | Measure, seed: int) -> dict[str, float]:
-    if not isinstance(work, Method):
+def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, float]:
+    if not isinstance(work, Method | On):
         return dict(work(seed))
     assert claim.data is not None
+    data = claim.data(seed)
+    if isinstance(work, On):
+        data, work = work.change(data), work.method
     budget = claim.budget if isinstance(claim.budget, Budget) else claim.budget[variant]
     settings = Settings(
         budget=budget,
@@ -160,7 +174,7 @@ def _measure(claim: Claim, variant: str, work: Method | Measure, seed: int) -> d
         threads=torch.get_num_threads(),
         evaluations=claim.evaluations,
     )
-    trainer = Trainer(claim.data(seed), None, settings)
+    trainer = Trainer(data, None, settings)
     fitted = work.fit(trainer.data, trainer)
     data = trainer.data
     values = {"accuracy": trainer.measure(fitted.model, data.test)["accuracy"]}
@@ -206,8 +220,9 @@ def _result(claim: Claim, runs: Mapping[str, Mapping[str, Mapping[str, float]]])
         "mean": means,
         "standard_deviation": spread,
         "hyperparameters": {
-            name: work.model_dump(mode="json") if isinstance(work, Method) else {}
+            name: method.model_dump(mode="json")
             for name, work in claim.variants.items()
+            if isinstance(method := getattr(work, "method", work), Method)
         },
         "runs": runs,
         "environment": {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from leaven.data import Data, ImageSet, hide_labels, open_data
+from leaven.data import Data, ImageSet, View, hide_labels, open_data
+from leaven.data.transforms import Weak
+from leaven.draws import Draws
 
 DATA = Path(os.environ.get("LEAVEN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of real data sets."""
@@ -38,6 +41,33 @@ def digits(labels_per_class: int, *, val_per_class: int = 0) -> Callable[[int], 
     return make
 
 
+class Light:
+    """Shifts by up to a pixel and noise of a tenth of the range: both views of ``light``."""
+
+    def __init__(self) -> None:
+        self.shift = Weak(flip=False, padding=1)
+
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        images = self.shift(images, draws)
+        noise = draws.normal(len(images), *images.shape[1:]) * 25.5
+        return (images + noise).clamp(0, 255).to(torch.uint8)
+
+
+class _LightData(Data):
+    def views(self) -> tuple[View, View]:
+        return Light(), Light()
+
+
+def light(data: Data) -> Data:
+    """The same data with light augmentation, for claims that were stated with it."""
+    return _LightData(**{field.name: getattr(data, field.name) for field in fields(data)})
+
+
+def only_labelled(data: Data) -> Data:
+    """The data without the unlabelled items."""
+    return data.with_train(data.labelled)
+
+
 def with_val(data: Data, per_class: int, seed: int) -> Data:
     """The data with ``per_class`` hidden items of each class as labelled val items."""
     train = data.train
@@ -50,17 +80,19 @@ def with_val(data: Data, per_class: int, seed: int) -> Data:
 
 
 @cache
-def _cifar10() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
-    data = open_data(folder("cifar10"), test_share=0.0)
+def _cifar10(side: int | None) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
+    data = open_data(folder("cifar10"), test_share=0.0, image_size=side)
     assert data.test is not None
     return data.train, data.test, data.classes
 
 
-def cifar10(labels_per_class: int, *, items: int, test: int = 2000) -> Callable[[int], Data]:
+def cifar10(
+    labels_per_class: int, *, items: int, test: int = 2000, side: int | None = None
+) -> Callable[[int], Data]:
     """A function seed -> CIFAR-10 with ``items`` training pictures, a balanced draw by the seed."""
 
     def make(seed: int) -> Data:
-        train, held_out, classes = _cifar10()
+        train, held_out, classes = _cifar10(side)
         count = len(classes)
         some = train.subset(_per_class(train.truth, count, items // count, seed))
         return Data(
@@ -74,7 +106,7 @@ def cifar10(labels_per_class: int, *, items: int, test: int = 2000) -> Callable[
     return make
 
 
-def _per_class(classes: torch.Tensor, count: int, wanted: int, seed: int) -> torch.Tensor:
+def _per_class(classes: Tensor, count: int, wanted: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     chosen = []
     for number in range(count):

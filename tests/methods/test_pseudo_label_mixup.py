@@ -92,7 +92,7 @@ def test_labelled_rows_never_change_and_the_others_at_the_end_of_an_epoch(
     small: Data, trainer_for: MakeTrainer, spied: list[Spy]
 ) -> None:
     trainer = trainer_for(small, 40)
-    PseudoLabelMixup(batch=36, min_labelled=16).fit(trainer.data, trainer)
+    PseudoLabelMixup(batch=36, min_labelled=16, warmup=0.1).fit(trainer.data, trainer)
     (table,) = spied
     known = small.train.labels >= 0
     truth = one_hot(small.train.labels[known], 10).float()

@@ -41,8 +41,10 @@ class PseudoLabelMixup(FewLabels):
     ``mixup=False`` is the paper's variant without it: ``r`` is the output of the training pass.
     With ``min_labelled=0`` on top it is the paper's naive pseudo-labelling: one stream of all items.
 
-    The paper's 10 and 400 epochs are translated into shares: the warm-up is a share of the budget,
-    the learning rate falls to a tenth at 250/400 and at 350/400 of the rest, and the average
+    Epochs are translated into shares of the budget. The paper's warm-up of 10 epochs of the labels,
+    before 400 of all items, would be a few steps of a short run, and first targets from an
+    untrained network are slow to recover: it is a fifth of the budget here. In the rest the
+    learning rate falls to a tenth at 250/400 and again at 350/400, and the average of weights
     begins at 350/400 and goes on every 5/400. Augmentation is the weak view of the data and
     changes of brightness, contrast and saturation (the paper also turns the hue, by up to 0.1).
     """
@@ -93,7 +95,7 @@ class PseudoLabelMixup(FewLabels):
         0.4, ge=0, le=1, description="largest change of brightness, contrast and saturation"
     )
     warmup: float = Field(
-        10 / 400, gt=0, lt=1, description="share of the budget that learns from the labels alone"
+        0.2, gt=0, lt=1, description="share of the budget that learns from the labels alone"
     )
     swa_start: float = Field(
         350 / 400, ge=0, lt=1, description="share of the rest before the average begins"
