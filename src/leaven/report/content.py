@@ -41,9 +41,6 @@ CURVE_NAMES = {
     "ece": "calibration error",
 }
 
-ELSEWHERE = {"label_accuracy", "balanced_accuracy"}
-"""Accuracies that are not drawn beside the accuracy on held-out items."""
-
 LABEL_CURVES = ("accepted_share", "label_accuracy", "agreement")
 
 
@@ -153,14 +150,11 @@ def _charts(run: RunFolder) -> list[Chart]:
     metrics = run.metrics
     keys = _keys(metrics)
     marks = _phases(metrics)
-    held_out = [
-        key
-        for key in keys
-        if key == "accuracy" or (key.endswith("_accuracy") and key not in ELSEWHERE)
-    ]
-    accuracy = {_curve_name(key): _curve(metrics, key) for key in held_out}
     alone = "labels alone"
-    accuracy |= {alone: _curve(run.baseline, "accuracy")}
+    accuracy = {
+        _curve_name("accuracy"): _curve(metrics, "accuracy"),
+        alone: _curve(run.baseline, "accuracy"),
+    }
     losses = [key for key in keys if key == "loss" or key.startswith("loss/")]
     charts = [
         line_chart(
@@ -203,13 +197,7 @@ def _rounds_chart(run: RunFolder) -> Chart | None:
 def _more_charts(metrics: Sequence[Record]) -> list[Chart]:
     """A small chart for every scalar that has no place in the others."""
     shown = {"accuracy", "loss", *LABEL_CURVES}
-    keys = [
-        key
-        for key in _keys(metrics)
-        if key not in shown
-        and not key.startswith("loss/")
-        and (key in ELSEWHERE or not key.endswith("_accuracy"))
-    ]
+    keys = [key for key in _keys(metrics) if key not in shown and not key.startswith("loss/")]
     charts = [
         line_chart(_curve_name(key), {_curve_name(key): _curve(metrics, key)}) for key in keys
     ]
