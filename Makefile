@@ -20,7 +20,7 @@ env: $(READY)  ## create or refresh the environment
 
 demo: env  ## the main job on embedded data: 4 labels per class, three seeds, a report
 	@rm -rf demo-run
-	$(BIN)/leaven run --config demo.yaml --seeds 0,1,2 --jobs 2 --out demo-run
+	$(BIN)/leaven run --config demo.yaml --seeds 0,1,2 --jobs 3 --out demo-run
 
 test: env  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -36,7 +36,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize(
     ("name", "steps", "values"),
     [
-        ("fixmatch", 40, ("batch=16", "ratio=2", "threshold=0.2", "align=true")),
+        ("fixmatch", 40, ("batch=16", "ratio=2", "threshold=0.2", "align=mean")),
         ("curriculum-labeling", 40, ("batch=16",)),
     ],
 )

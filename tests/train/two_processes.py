@@ -25,7 +25,7 @@ def main() -> None:
         options={"norm": "group", "width": 8},
     )
     trainer = Trainer(data, None, settings)
-    method = FixMatch(batch=16, ratio=2, threshold=0.15, align=True)
+    method = FixMatch(batch=16, ratio=2, threshold=0.15, align="mean")
     fitted = method.fit(trainer.data, trainer)
     if trainer.is_main:
         torch.save({"model": fitted.model.state_dict(), "world": trainer.world}, sys.argv[1])

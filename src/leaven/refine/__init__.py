@@ -1,6 +1,7 @@
 """Makes proposals better from structure."""
 
 from leaven.refine.alignment import AlignmentQueue, DistributionAlignment, align, sharpen
+from leaven.refine.allocation import SinkhornAllocation, allocation_scale
 from leaven.refine.memory import LabelledMemory
 from leaven.refine.similarity import aggregate, blend, unfold
 
@@ -8,8 +9,10 @@ __all__ = [
     "AlignmentQueue",
     "DistributionAlignment",
     "LabelledMemory",
+    "SinkhornAllocation",
     "aggregate",
     "align",
+    "allocation_scale",
     "blend",
     "sharpen",
     "unfold",

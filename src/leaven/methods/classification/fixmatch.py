@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from leaven.data import Data
 from leaven.learn import cross_entropy
 from leaven.methods.base import Card, Fitted
 from leaven.methods.classification.few_labels import OnlineFewLabels
-from leaven.refine import DistributionAlignment
+from leaven.refine import DistributionAlignment, SinkhornAllocation
 from leaven.select import fixed_threshold
 from leaven.train import EMA, Trainer
 
@@ -19,7 +20,7 @@ from leaven.train import EMA, Trainer
 class FixMatch(OnlineFewLabels):
     """FixMatch (Sohn et al., NeurIPS 2020), the plain step the whole family stands on.
 
-    With ``p_u = softmax(student(weak(u)))``, aligned where ``align`` is set,
+    With ``p_u = softmax(student(weak(u)))``, aligned as ``align`` says,
     ``loss = CE(student(weak(x)), y) + unlabelled_weight * mean_u 1[max p_u >= threshold]
     CE(student(strong(u)), argmax p_u)``. Averaged weights predict.
 
@@ -39,6 +40,7 @@ class FixMatch(OnlineFewLabels):
         code="https://github.com/google-research/fixmatch",
         parts=(
             "refine.DistributionAlignment",
+            "refine.SinkhornAllocation",
             "select.fixed_threshold",
             "learn.cross_entropy",
             "train.EMA",
@@ -48,8 +50,10 @@ class FixMatch(OnlineFewLabels):
 
     threshold: float = Field(0.95, ge=0, le=1, description="confidence that a label must reach")
     unlabelled_weight: float = Field(1.0, ge=0, description="weight of the unlabelled loss")
-    align: bool = Field(
-        False, description="align the spread of predicted classes with that of the labels"
+    align: Literal["none", "mean", "allocation"] = Field(
+        "none",
+        description="hold the classes of the proposals to the spread of the labels: divide by "
+        "their mean, or allocate them in these shares",
     )
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
@@ -57,9 +61,7 @@ class FixMatch(OnlineFewLabels):
         teacher = EMA(student, self.ema)
         optimizer = trainer.optimizer(student, self.recipe)
         weak, strong = data.views()
-        align = DistributionAlignment(
-            len(data.classes), target=trainer.prior, reduce=trainer.mean
-        ).to(trainer.device)
+        align = self._alignment(trainer).to(trainer.device)
         trainer.register(student=student, teacher=teacher, optimizer=optimizer, align=align)
 
         for batch in trainer.steps(
@@ -78,9 +80,7 @@ class FixMatch(OnlineFewLabels):
             split = [len(labelled), len(unlabelled), len(unlabelled)]
             logits, logits_weak, logits_strong = student(views).split(split)
 
-            probs = logits_weak.detach().softmax(1)
-            if self.align:
-                probs = align(probs)
+            probs = align(logits_weak.detach().softmax(1))
             confidence, proposed = probs.max(1)
             weight = fixed_threshold(confidence, self.threshold)
 
@@ -99,3 +99,14 @@ class FixMatch(OnlineFewLabels):
                 teacher.update(student)
 
         return self.fitted(trainer, teacher.module, self.threshold)
+
+    def _alignment(self, trainer: Trainer) -> nn.Module:
+        """What holds the proposals to the spread of the labels."""
+        classes, prior = len(trainer.prior), trainer.prior.cpu()
+        match self.align:
+            case "mean":
+                return DistributionAlignment(classes, target=prior, reduce=trainer.mean)
+            case "allocation":
+                return SinkhornAllocation(classes, target=prior, gather=trainer.gather)
+            case _:
+                return nn.Identity()
