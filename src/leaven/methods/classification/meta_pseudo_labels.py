@@ -72,6 +72,9 @@ class MetaPseudoLabels(OnlineFewLabels):
         ),
         claim="CIFAR-10, WRN-28-2, 4,000 labels: 96.1 %; ImageNet, ResNet-50, 10 % of the labels: "
         "73.9 %.",
+        measured="Feedback alone teaches a linear teacher on three digits to 95.5 % (flipped sign: 1 "
+        "%). On the digits with 5 labels per class feedback changes nothing at 700 steps: "
+        "94.9 % with and without, 4 seeds.",
     )
 
     batch: int = Field(128, ge=1, description="labelled pictures per step")

@@ -70,6 +70,9 @@ class PseudoLabelMixup(FewLabels):
             "train.WeightAverage",
         ),
         claim="CIFAR-10: 91.2 % with 500 labels, 93.2 % with 1,000, 94.0 % with 4,000.",
+        measured="CIFAR-10 at 16x16, 50 labels per class, 10,000 unlabelled, 1,500 steps, 3 seeds: "
+        "51.9 % against 48.7 % of the labels alone and 47.2 % of naive pseudo-labels, whose "
+        "confidence in wrong labels is 11 points higher.",
     )
 
     batch: int = Field(100, ge=2, description="pictures per step, labelled and unlabelled")
