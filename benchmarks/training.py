@@ -31,9 +31,9 @@ def main(quick: bool = False) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in devices:
-        for model, batch in (("cnn-small", 16), ("wrn-28-2", 4)):
+        for model, batch in (("cnn-small", 8), ("wrn-28-2", 2)):
             for precision in ("fp32", "bf16"):
-                steps = (6 if quick else 25) if device == "cpu" else 200
+                steps = (4 if quick else 12) if device == "cpu" else 200
                 batch_here = batch if device == "cpu" else 64
                 settings = Settings(
                     budget=Budget(steps=steps),
