@@ -66,6 +66,9 @@ class CurriculumLabeling(FewLabels):
         ),
         claim="CIFAR-10, 4,000 labels, WRN-28-2: 94.91 %. ImageNet, 10 % of the labels, ResNet-50: "
         "68.87 %. Unlabelled pictures of foreign classes cost little.",
+        measured="Digits, light augmentation, 3 seeds. 3 labels per class: 91.2 % against 83.4 % "
+        "of the labels alone and 85.8 % of one shot; 5 labels per class: 93.3 % against "
+        "89.4 % and 92.5 %. As many pictures of foreign classes cost nothing.",
     )
 
     batch: int = Field(512, ge=1, description="labelled and trusted pictures per step")
