@@ -11,7 +11,7 @@ import typer
 import yaml
 from pydantic_core import PydanticUndefined
 
-from leaven.cli.output import bar, print_json, safe
+from leaven.cli.output import print_json
 from leaven.errors import ConfigError
 from leaven.job.config import RunConfig
 
@@ -150,6 +150,8 @@ def run(
         manner = Manner(jobs=jobs, resume=resume, json=json, quiet=quiet, verbose=verbose)
         run_seeds(chosen, several, manner)
         return
+    from leaven.cli.one import run_one
+
     summary = run_one(chosen, resume=resume, show=not quiet and not silent)
     if silent:
         return
@@ -160,22 +162,6 @@ def run(
 
     assert chosen.out is not None
     print_summary(summary, chosen.out)
-
-
-def run_one(config: RunConfig, *, resume: bool, show: bool) -> dict[str, Any]:
-    """One run in ``config.out``; its summary. Interrupted, it says how to go on."""
-    from leaven.cli.main import INTERRUPTED
-    from leaven.job import run as run_job
-
-    try:
-        with bar("reading", shown=show) as progress:
-            return run_job(config=config, resume=resume, show=show, progress=progress).summary
-    except KeyboardInterrupt:
-        assert config.out is not None
-        begun = (config.out / "config.yaml").exists()
-        how = f"Go on with: leaven run --resume --out {safe(config.out)}" if begun else ""
-        typer.echo(f"Stopped. {how}".rstrip(), err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def effective(

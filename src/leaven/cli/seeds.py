@@ -16,8 +16,8 @@ from typing import Any
 
 import typer
 
+from leaven.cli.one import run_one
 from leaven.cli.output import print_json, safe, stdout, words
-from leaven.cli.run import run_one
 from leaven.cli.summary import print_figures, print_health
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
