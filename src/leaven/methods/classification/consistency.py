@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from leaven.data import Data, Stream
 from leaven.draws import Draws
 from leaven.learn import cross_entropy, mean_squared_consistency, sigmoid_ramp
 from leaven.methods.base import Fitted
-from leaven.methods.classification.few_labels import OnlineFewLabels
+from leaven.methods.classification.few_labels import HeadedFewLabels
 from leaven.models import Headed
-from leaven.models.classifier import Classifier
 from leaven.models.statistics import unmoved_statistics
 from leaven.train import EMA, Trainer
 from leaven.train.trainer import Batch
@@ -88,7 +87,7 @@ class Outputs:
     others: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Consistency(OnlineFewLabels):
+class Consistency(HeadedFewLabels):
     """One step: the outputs on unlabelled pictures agree with a target that no person gave.
 
     A method of this family is its ``outputs``, and what it changes of::
@@ -124,10 +123,6 @@ class Consistency(OnlineFewLabels):
         """Parts with a state, by name, on the device; none by default."""
         return {}
 
-    def heads(self, classifier: Classifier, generator: torch.Generator) -> dict[str, nn.Module]:
-        """Further heads on the features, by name; none by default."""
-        return {}
-
     def stream(self, data: Data) -> Stream:
         """The unlabelled pictures."""
         return data.unlabelled.batches(self.batch * self.ratio)
@@ -135,10 +130,7 @@ class Consistency(OnlineFewLabels):
     # -- the loop ---------------------------------------------------------------------------------
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
-        classifier = trainer.model()
-        # Not from the draws: a method with heads sees the same views as the one without.
-        generator = torch.Generator().manual_seed(trainer.settings.seed)
-        network = Headed(classifier, self.heads(classifier, generator)).to(trainer.device)
+        network = self.network(trainer)
         average = EMA(network, self.ema)
         optimizer = trainer.optimizer(network, self.recipe)
         weak, _ = data.views()

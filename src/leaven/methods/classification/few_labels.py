@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import nn
 
 from leaven.labels import ClassLabels
 from leaven.methods.base import Fitted, Method
+from leaven.models import Headed
 from leaven.models.classifier import Classifier
 from leaven.select.thresholds import fixed_threshold
 from leaven.train import Recipe, Trainer
@@ -32,3 +34,18 @@ class OnlineFewLabels(FewLabels):
 
     ratio: int = Field(7, ge=1, description="unlabelled pictures per labelled picture in a step")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights")
+
+
+class HeadedFewLabels(OnlineFewLabels):
+    """Those of them whose network may have further heads beside its classifier."""
+
+    def heads(self, classifier: Classifier, generator: torch.Generator) -> dict[str, nn.Module]:
+        """Further heads on the features, by name; none by default."""
+        return {}
+
+    def network(self, trainer: Trainer) -> Headed:
+        """A fresh classifier with its further heads, on the device."""
+        classifier = trainer.model()
+        # Not from the draws: a method with heads sees the same views as the one without.
+        generator = torch.Generator().manual_seed(trainer.settings.seed)
+        return Headed(classifier, self.heads(classifier, generator)).to(trainer.device)

@@ -16,7 +16,7 @@ from leaven.draws import Draws
 from leaven.errors import ConfigError
 from leaven.learn import cross_entropy
 from leaven.methods.base import Fitted
-from leaven.methods.classification.few_labels import OnlineFewLabels
+from leaven.methods.classification.few_labels import HeadedFewLabels
 from leaven.models import Headed, capture
 from leaven.models.classifier import Classifier
 from leaven.select import fixed_threshold
@@ -87,7 +87,7 @@ class Step:
         return part
 
 
-class WeakStrong(OnlineFewLabels):
+class WeakStrong(HeadedFewLabels):
     """One step: weak views propose, strong views learn what is trusted.
 
     A method of this family is what it changes of::
@@ -115,10 +115,6 @@ class WeakStrong(OnlineFewLabels):
 
     def parts(self, data: Data, trainer: Trainer) -> dict[str, nn.Module]:
         """Parts with a state, by name; none by default."""
-        return {}
-
-    def heads(self, classifier: Classifier, generator: torch.Generator) -> dict[str, nn.Module]:
-        """Further heads on the features, by name; none by default."""
         return {}
 
     def attach(self, network: Headed, trainer: Trainer) -> dict[str, nn.Module]:
@@ -195,7 +191,7 @@ class WeakStrong(OnlineFewLabels):
 
     def train(self, data: Data, trainer: Trainer, share: float = 1.0) -> Headed:
         """The averaged weights of a new network, trained for a ``share`` of the run."""
-        network = self._network(trainer)
+        network = self.network(trainer)
         average = EMA(network, self.ema)
         optimizer = trainer.optimizer(network, self.recipe)
         parts = nn.ModuleDict(self.parts(data, trainer) | self.attach(network, trainer))
@@ -222,12 +218,6 @@ class WeakStrong(OnlineFewLabels):
                 average.update(network)
 
         return average.module
-
-    def _network(self, trainer: Trainer) -> Headed:
-        classifier = trainer.model()
-        # Not from the draws: a method with heads sees the same views as the one without.
-        generator = torch.Generator().manual_seed(trainer.settings.seed)
-        return Headed(classifier, self.heads(classifier, generator)).to(trainer.device)
 
     def _observe(self, step: Step, losses: dict[str, Tensor]) -> None:
         target, strong = step.target, step.seen.get("strong")
