@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, cast
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from leaven.data.features import JoinedPixels, NoViews, same
+from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.sources import Sources
+from leaven.labels.boxes import BoxLabels
 
 if TYPE_CHECKING:
     from leaven.data.streams import Stream
@@ -22,35 +25,46 @@ View = Callable[[Tensor, "Draws"], Tensor]
 """Makes a randomly changed copy of a batch of pictures, one draw per sample."""
 
 
+Annotations = Tensor | PixelMaps | BoxLabels
+"""What can be said of ``n`` pictures: a class each, a class per pixel, or boxes and masks."""
+
+T = TypeVar("T", bound=Annotations, default=Tensor)
+
+
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Generic[T]):
     """Pictures and what people said about them.
 
     Attributes:
         pixels: where the pictures are; ``pixels.batch(index)`` gives uint8 (b, C, H, W).
-        labels: (n,) int64, the evidence: the class a person gave, -1 where nobody has.
-        truth: (n,) int64, the true class where it is known for measuring, else -1. Never trained on.
+        labels: the evidence, what a person said of each of the n pictures: (n,) int64 classes with
+            -1 where nobody has said anything, or ``PixelMaps``, or ``BoxLabels``.
+        truth: of the same kind, what is true where that is known for measuring. Never trained on.
         names: n stable identifiers, for example relative paths.
         sources: the n pictures as they were found, encoded and in full size, or None where the
             pixels are all there is. Writers copy them.
         pictures: where ``pixels`` gives feature rows, the pictures behind them, for people to see.
+        sizes: (n, 2) int64, height and width as they were found, where labels have places in the
+            picture; else None.
     """
 
     pixels: Pixels
-    labels: Tensor
-    truth: Tensor
+    labels: T
+    truth: T
     names: Sequence[str]
     sources: Sources | None = None
     pictures: Pixels | None = None
+    sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
         columns = (
             self.pixels, self.labels, self.truth, self.names, self.sources, self.pictures,
+            self.sizes,
         )  # fmt: skip
         sizes = {len(column) for column in columns if column is not None}
         if len(sizes) != 1:
             raise ValueError(
-                "pixels, labels, truth, names, sources and pictures differ in length: "
+                "pixels, labels, truth, names, sources, pictures and sizes differ in length: "
                 f"{sorted(sizes)}"
             )
 
@@ -58,25 +72,33 @@ class ImageSet:
         return len(self.labels)
 
     @property
+    def known(self) -> Tensor:
+        """(n,) bool: a person said something of the picture."""
+        return is_known(self.labels)
+
+    @property
     def shown(self) -> Pixels:
         """The pictures themselves, also where features are learnt from."""
         return self.pixels if self.pictures is None else self.pictures
 
-    def subset(self, index: Tensor) -> ImageSet:
+    def subset(self, index: Tensor) -> ImageSet[T]:
         """The items at ``index`` (int64 positions or a bool mask), sharing the pictures."""
         if index.dtype == torch.bool:
             index = index.nonzero().squeeze(1)
         index = index.cpu()
         return ImageSet(
             self.pixels.subset(index),
-            self.labels[index],
-            self.truth[index],
+            rows_of(self.labels, index),
+            rows_of(self.truth, index),
             [self.names[i] for i in index.tolist()],
             None if self.sources is None else self.sources.subset(index),
             None if self.pictures is None else self.pictures.subset(index),
+            None if self.sizes is None else self.sizes[index],
         )
 
-    def with_pictures(self, pictures: Tensor, labels: Tensor, source: str) -> ImageSet:
+    def with_pictures(
+        self: ImageSet[Tensor], pictures: Tensor, labels: Tensor, source: str
+    ) -> ImageSet[Tensor]:
         """The set with further labelled pictures at its end, for example made ones.
 
         They are called ``<source>/0``, ``<source>/1``, ..., and their truth is not known. The
@@ -95,8 +117,8 @@ class ImageSet:
         )
 
     def batches(
-        self, size: int, *, targets: Tensor | None = None, whole_epochs: bool = False
-    ) -> Stream:
+        self, size: int, *, targets: T | None = None, whole_epochs: bool = False
+    ) -> Stream[T]:
         """An endless stream of shuffled batches; see ``Stream``."""
         from leaven.data.streams import Stream
 
@@ -104,7 +126,7 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Generic[T]):
     """The data of one job.
 
     Attributes:
@@ -119,21 +141,26 @@ class Data:
 
     name: str
     classes: tuple[str, ...]
-    train: ImageSet
-    val: ImageSet | None = None
-    test: ImageSet | None = None
+    train: ImageSet[T]
+    val: ImageSet[T] | None = None
+    test: ImageSet[T] | None = None
     flip: bool = True
     notes: tuple[str, ...] = field(default=())
 
     @cached_property
-    def labelled(self) -> ImageSet:
+    def labelled(self) -> ImageSet[T]:
         """The items of ``train`` that a person labelled."""
-        return self.train.subset(self.train.labels >= 0)
+        return self.train.subset(self.train.known)
 
     @cached_property
-    def unlabelled(self) -> ImageSet:
+    def unlabelled(self) -> ImageSet[T]:
         """The items of ``train`` that nobody labelled."""
-        return self.train.subset(self.train.labels < 0)
+        return self.train.subset(~self.train.known)
+
+    @property
+    def held_out(self) -> ImageSet[T] | None:
+        """What curves are measured on: val, or test where there is no val."""
+        return self.val if self.val is not None else self.test
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -166,19 +193,31 @@ class Data:
         """What a classifier is trained on: the strong view of pictures, feature rows as they are."""
         return self.views()[1] if self.has_views else same
 
-    def to(self, device: torch.device) -> Data:
+    def to(self, device: torch.device) -> Data[T]:
         """The same job with the pictures that are kept in memory on ``device``."""
 
-        def move(images: ImageSet | None) -> ImageSet | None:
+        def move(images: ImageSet[T] | None) -> ImageSet[T] | None:
             return None if images is None else replace(images, pixels=images.pixels.to(device))
 
         train = move(self.train)
         assert train is not None
         return replace(self, train=train, val=move(self.val), test=move(self.test))
 
-    def with_train(self, train: ImageSet) -> Data:
+    def with_train(self, train: ImageSet[T]) -> Data[T]:
         """The same job with other training items."""
         return replace(self, train=train)
+
+
+def is_known(labels: Annotations) -> Tensor:
+    """(n,) bool: something is said of the picture."""
+    return labels >= 0 if isinstance(labels, Tensor) else labels.known
+
+
+def rows_of(labels: T, index: Tensor) -> T:
+    """What is said of the pictures at ``index`` (int64 positions)."""
+    if isinstance(labels, Tensor):
+        return cast("T", labels[index])
+    return cast("T", labels.select(index))
 
 
 def _joined(pixels: Pixels, pictures: Tensor) -> Pixels:

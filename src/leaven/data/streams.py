@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
 
-from leaven.data.dataset import ImageSet
+from leaven.data.dataset import ImageSet, T
 from leaven.data.pixels import MemoryPixels
 from leaven.errors import ConfigError
 
@@ -20,19 +20,20 @@ class Sample:
 
     Attributes:
         images: (b, C, H, W) uint8 on the model's device.
-        targets: (b,) class indices, or (b, K) soft targets; -1 where a class is unknown.
+        targets: (b,) class indices, (b, K) soft targets, or (b, H, W) classes of pixels; -1 where a
+            class is unknown. ``BoxLabels`` where the pictures have boxes.
         items: (b,) int64, the positions in the stream's image set.
     """
 
     images: Tensor
-    targets: Tensor
+    targets: Any
     items: Tensor
 
     def __len__(self) -> int:
         return len(self.items)
 
 
-class Stream:
+class Stream(Generic[T]):
     """Shuffled batches without end; the state is one number.
 
     The items of all epochs form one sequence: epoch ``e`` is the permutation of the items that
@@ -43,17 +44,17 @@ class Stream:
     Args:
         images: the set to draw from.
         size: items per (global) batch, at least 1.
-        targets: what to learn: (n,) classes or (n, K) distributions; the set's labels when None.
+        targets: what to learn: the set's labels when None; of classes also (n, K) distributions.
         index: which items of the set to draw, (m,) int64; all when None.
         whole_epochs: see above; needs at least ``size`` items.
     """
 
     def __init__(
         self,
-        images: ImageSet,
+        images: ImageSet[T],
         size: int,
         *,
-        targets: Tensor | None = None,
+        targets: T | None = None,
         index: Tensor | None = None,
         whole_epochs: bool = False,
     ) -> None:
@@ -66,8 +67,9 @@ class Stream:
         self.whole_epochs = whole_epochs
         self._seed, self._rank, self._world = 0, 0, 1
         self._device = torch.device("cpu")
-        self.targets = images.labels if targets is None else targets
-        self.truth = images.truth
+        self._targets: T = images.labels if targets is None else targets
+        self._replaced = False
+        self.truth: T = images.truth
         self._orders: dict[int, Tensor] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: tuple[int, Tensor, Future[Tensor]] | None = None
@@ -89,13 +91,15 @@ class Stream:
         self._ahead = None
 
     @property
-    def targets(self) -> Tensor:
-        """(n,) classes or (n, K) distributions, on the device of the batches."""
+    def targets(self) -> T:
+        """What is learned, on the device of the batches. Of classes it may be replaced, and is saved
+        then; boxes and label maps are replaced by a new image set."""
         return self._targets
 
     @targets.setter
-    def targets(self, targets: Tensor) -> None:
-        self._targets = targets.to(self._device)
+    def targets(self, targets: T) -> None:
+        self._targets = cast("T", targets.to(self._device))
+        self._replaced = True
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,8 +126,8 @@ class Stream:
             )
         self._seed, self._device, self._rank, self._world = seed, device, rank, world
         self.pixels = self.pixels.to(device)
-        self.targets = self._targets
-        self.truth = self.truth.to(device)
+        self._targets = cast("T", self._targets.to(device))
+        self.truth = cast("T", self.truth.to(device))
         self._orders.clear()
         self._ahead = None
 
@@ -137,13 +141,15 @@ class Stream:
         return {
             "position": self.position,
             "index": self.index.cpu(),
-            "targets": self.targets.cpu(),
+            # What the data say needs no copy in every checkpoint.
+            "targets": self.targets.to(torch.device("cpu")) if self._replaced else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = int(state["position"])
         self.index = state["index"]
-        self.targets = state["targets"]
+        if state["targets"] is not None:
+            self.targets = state["targets"]
 
     @property
     def _length(self) -> int:

@@ -1,6 +1,18 @@
 """Labels: the currency of leaven. What is believed about items, how firmly, and who said so."""
 
-from leaven.labels.classes import ClassLabels, Source
+from leaven.labels.boxes import BoxLabels
+from leaven.labels.classes import UNKNOWN, ClassLabels, Source
+from leaven.labels.masks import Masks
+from leaven.labels.pixels import VOID, PixelLabels
 from leaven.labels.store import LabelStore
 
-__all__ = ["ClassLabels", "LabelStore", "Source"]
+__all__ = [
+    "UNKNOWN",
+    "VOID",
+    "BoxLabels",
+    "ClassLabels",
+    "LabelStore",
+    "Masks",
+    "PixelLabels",
+    "Source",
+]

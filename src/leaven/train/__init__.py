@@ -3,10 +3,11 @@
 from leaven.train.averaging import EMA, BestWeights, WeightAverage, refresh_batch_norm
 from leaven.train.budget import Budget
 from leaven.train.checkpoint import Checkpoints
+from leaven.train.engine import Batch, Engine
 from leaven.train.keep import Keep
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.settings import Settings
-from leaven.train.trainer import Batch, Trainer
+from leaven.train.trainer import Trainer
 
 __all__ = [
     "EMA",
@@ -14,6 +15,7 @@ __all__ = [
     "BestWeights",
     "Budget",
     "Checkpoints",
+    "Engine",
     "Keep",
     "Optimizer",
     "Recipe",
