@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import leaven
+from claims.measures import measured
 from leaven.atomic import replacing
 from leaven.data import Data
 from leaven.methods import Method
-from leaven.quality import confusion
-from leaven.train import Budget, Settings, Trainer
+from leaven.train import Budget, Settings, trainer_of
 
 log = logging.getLogger("claims")
 
@@ -151,7 +150,7 @@ class Claim:
     metric: str = "accuracy"
 
 
-HELPERS = ("__main__", "harness", "settings", "sources", "table")
+HELPERS = ("__main__", "harness", "measures", "settings", "sources", "table")
 FAMILIES = ("matrix",)
 """Modules with many claims, in ``CLAIMS`` by their names."""
 
@@ -215,42 +214,9 @@ def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, flo
         evaluations=claim.evaluations,
         precision=claim.precision,
     )
-    trainer = Trainer(data, None, settings)
+    trainer = trainer_of(work.card.task)(data, None, settings)
     fitted = work.fit(trainer.data, trainer)
-    data = trainer.data
-    measured = trainer.measure(fitted.model, data.test)
-    values = {name: measured[name] for name in ("accuracy", "balanced_accuracy")}
-    if fitted.given is not None:
-        believed, given = fitted.given.cpu(), data.labelled
-        values["corrected_share"] = float(believed.corrected(given.labels).float().mean())
-        if (accuracy := believed.accuracy(given.truth)) is not None:
-            values["corrected_accuracy"] = accuracy
-    truth, labels = data.unlabelled.truth, fitted.labels.cpu()
-    values["accepted_share"] = labels.accepted_share
-    if (accuracy := labels.accuracy(truth)) is not None:
-        values["label_accuracy"] = accuracy
-    known = truth >= 0
-    if bool(known.any()):
-        right = labels.classes == truth
-        values["all_labels_accuracy"] = float(right[known].float().mean())
-        wrong = known & ~right
-        if bool(wrong.any()):
-            values["confidence_when_wrong"] = float(labels.confidence[wrong].mean())
-        values |= _recall_rarest(labels.classes, truth, data.labelled.labels, len(data.classes))
-    return values
-
-
-def _recall_rarest(
-    classes: Tensor, truth: Tensor, given: Tensor, num_classes: int
-) -> dict[str, float]:
-    """The mean recall of all labels, trusted or not, of the 3 classes with the fewest given labels;
-    nothing where classes have equally many."""
-    counts = torch.bincount(given, minlength=num_classes)
-    if bool((counts == counts[0]).all()):
-        return {}
-    found = confusion(classes, truth, num_classes)
-    recall = (found.diagonal() / found.sum(1))[counts.argsort(stable=True)[:3]]
-    return {"label_recall_rarest": float(recall.nanmean())}
+    return measured(trainer, fitted)
 
 
 def _result(claim: Claim, runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:

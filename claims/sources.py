@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from leaven.data import Data, ImageSet, View, flip_labels, hide_labels, long_tail, open_data
+from leaven.data.open_annotated import open_boxes, open_maps
+from leaven.data.pixel_maps import PixelMaps
 from leaven.data.transforms import Weak
 from leaven.draws import Draws
+from leaven.labels import BoxLabels
 
 DATA = Path(os.environ.get("LEAVEN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of real data sets."""
@@ -203,3 +206,36 @@ def _per_class(classes: Tensor, count: int, wanted: int, seed: int) -> Tensor:
         members = (classes == number).nonzero().squeeze(1)
         chosen.append(members[torch.randperm(len(members), generator=generator)[:wanted]])
     return torch.cat(chosen).sort().values
+
+
+def camvid(
+    labelled: int, *, size: tuple[int, int] = (120, 160), train: int | None = None
+) -> Callable[[int], Data[PixelMaps]]:
+    """A function seed -> CamVid's street photos at ``size``; ``labelled`` of them keep their maps.
+
+    The val split, one clip, is left out; ``train`` keeps so many training pictures.
+    """
+
+    def make(seed: int) -> Data[PixelMaps]:
+        data = open_maps(folder("camvid"), labelled=labelled, image_size=size, seed=seed)
+        data = replace(data, val=None)
+        return data if train is None else data.with_train(_fewer(data.train, train, seed))
+
+    return make
+
+
+def bccd(labelled: int, *, size: tuple[int, int] = (120, 160)) -> Callable[[int], Data[BoxLabels]]:
+    """A function seed -> the blood cells at ``size``; ``labelled`` photos keep their boxes."""
+
+    def make(seed: int) -> Data[BoxLabels]:
+        data = open_boxes(folder("bccd"), labelled=labelled, image_size=size, seed=seed)
+        return replace(data, val=None)
+
+    return make
+
+
+def _fewer(images: ImageSet[PixelMaps], count: int, seed: int) -> ImageSet[PixelMaps]:
+    """The labelled pictures and some of the others, ``count`` in all."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    first = torch.cat([order[images.known[order]], order[~images.known[order]]])[:count]
+    return images.subset(first.sort().values)

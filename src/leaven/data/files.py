@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from leaven.data.placement import BESIDE, content
 from leaven.data.sources import Source, Sources
 from leaven.errors import DataError
 
@@ -88,7 +89,12 @@ def probe(source: Source, name: str = "") -> PictureInfo:
 
 
 def decode(
-    source: Source, size: int | tuple[int, int] | None, channels: int, name: str = ""
+    source: Source,
+    size: int | tuple[int, int] | None,
+    channels: int,
+    name: str = "",
+    *,
+    whole: bool = False,
 ) -> NDArray[np.uint8]:
     """A picture as uint8 (channels, H, W).
 
@@ -98,13 +104,15 @@ def decode(
     - Palette, CMYK, YCbCr and black-and-white pictures are converted; colour becomes grey by
       luma (ITU-R 601-2) where ``channels`` is 1.
     - Another size is reached by the centre crop of the wanted aspect, scaled bilinearly with
-      antialiasing: the aspect of what is shown stays.
+      antialiasing: the aspect of what is shown stays. With ``whole`` nothing is cut: see
+      ``leaven.data.placement`` for where the picture lies in the wanted size; the rest is grey.
 
     Args:
         source: encoded bytes, a file, or a Pillow picture.
         size: the wanted (H, W), a number for a square, or None for the picture's own size.
         channels: 1 or 3.
         name: how the picture is called in errors; the path when empty.
+        whole: whether the whole picture is shown in ``size``.
 
     Raises:
         PictureError: unreadable, truncated, or of a kind whose range is not known (32 bits).
@@ -117,7 +125,7 @@ def decode(
             image.draft(None, (max(size), max(size)))
         image = _eight_bits(image, channels)
         if size is not None:
-            image = _cover(image, *size)
+            image = _contain(image, *size) if whole else _cover(image, *size)
         array = np.array(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -151,10 +159,18 @@ class FilePixels:
         sources: where they are.
         names: how they are called in errors.
         shape: (C, H, W) of every decoded picture; see ``decode``.
+        whole: whether the whole picture is shown in that shape.
     """
 
-    def __init__(self, sources: Sources, names: Sequence[str], shape: tuple[int, int, int]) -> None:
-        self.sources, self.names, self._shape = sources, names, shape
+    def __init__(
+        self,
+        sources: Sources,
+        names: Sequence[str],
+        shape: tuple[int, int, int],
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.sources, self.names, self._shape, self.whole = sources, names, shape, whole
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -173,7 +189,9 @@ class FilePixels:
         images = np.empty((len(index), *self._shape), dtype=np.uint8)
 
         def fill(row: int, item: int) -> None:
-            images[row] = decode(self.sources[item], (height, width), channels, self.names[item])
+            images[row] = decode(
+                self.sources[item], (height, width), channels, self.names[item], whole=self.whole
+            )
 
         for _ in pool().map(fill, range(len(index)), index.tolist()):
             pass
@@ -182,7 +200,7 @@ class FilePixels:
     def subset(self, index: Tensor) -> FilePixels:
         index = index.cpu()
         names = [self.names[item] for item in index.tolist()]
-        return FilePixels(self.sources.subset(index), names, self._shape)
+        return FilePixels(self.sources.subset(index), names, self._shape, whole=self.whole)
 
     def to(self, device: torch.device) -> FilePixels:
         return self
@@ -267,6 +285,19 @@ def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
         white = Image.new("RGBA", shown.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, shown)
     return image if image.mode == wanted else image.convert(wanted)
+
+
+def _contain(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The whole picture in the upper left of that size, grey where it does not reach."""
+    part = content((image.height, image.width), (height, width))
+    scaled = image
+    if part != (image.height, image.width):
+        scaled = image.resize(part[::-1], Image.Resampling.BILINEAR, reducing_gap=3.0)
+    if part == (height, width):
+        return scaled
+    canvas = Image.new(image.mode, (width, height), (BESIDE,) * len(image.getbands()))
+    canvas.paste(scaled, (0, 0))
+    return canvas
 
 
 def _cover(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from typing import Generic, Protocol
 
 import psutil
 import torch
 from torch import Tensor
 
-from leaven.data.dataset import ImageSet
+from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.dataset import ImageSet, T
 from leaven.data.files import FilePixels, PictureError, PictureInfo, check_end, decode, pool, probe
 from leaven.data.listing import Listing, some
+from leaven.data.map_files import map_pixels
+from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
-from leaven.data.sources import Sources
+from leaven.data.placement import fitting_shape, placed_boxes
+from leaven.data.sources import SourceList, Sources
 from leaven.errors import DataError
+from leaven.labels.boxes import BoxLabels
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -26,11 +32,14 @@ LARGEST_KEPT = 96
 DEFAULT_SIZE = 64
 """The side that larger pictures and those of several sizes are scaled to."""
 
+LONGEST = 256
+"""The longer side that larger pictures are scaled to where labels have places in them."""
+
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Generic[T]):
     """Readable pictures with the labels they were given.
 
     Attributes:
@@ -39,19 +48,69 @@ class Loaded:
         notes: what people should know.
     """
 
-    images: ImageSet
+    images: ImageSet[T]
     splits: tuple[str, ...]
     notes: tuple[str, ...]
 
 
+class Found(Protocol):
+    """Pictures that were found and not yet decoded: a ``Listing`` or an ``AnnotatedListing``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sources(self) -> SourceList: ...
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How pictures are loaded.
+
+    Attributes:
+        max_unreadable: the share of pictures that may be unreadable, in [0, 1].
+        memory_limit: bytes for decoded pictures; half of the free memory when None.
+        progress: called as headers are read and pictures decoded.
+    """
+
+    max_unreadable: float = 0.01
+    memory_limit: int | None = None
+    progress: Progress | None = None
+
+    @property
+    def limit(self) -> int:
+        """Bytes for decoded pictures."""
+        if self.memory_limit is None:
+            return int(psutil.virtual_memory().available) // 2
+        return self.memory_limit
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a listing that can be read.
+
+    Attributes:
+        pixels: n pictures of one shape.
+        kept: (n,) int64, which of the listing they are.
+        sources, names: of these.
+        sizes: (n, 2) int64, height and width as they were found.
+        notes: what people should know.
+    """
+
+    pixels: Pixels
+    kept: Tensor
+    sources: Sources
+    names: list[str]
+    sizes: Tensor
+    notes: list[str]
+
+
 def load(
-    listing: Listing,
-    *,
-    image_size: int | None = None,
-    max_unreadable: float = 0.01,
-    memory_limit: int | None = None,
-    progress: Progress | None = None,
-) -> Loaded:
+    listing: Listing, *, image_size: tuple[int, int] | None = None, manner: Manner | None = None
+) -> Loaded[Tensor]:
     """Decodes the pictures once into memory where they fit, else arranges to decode on demand.
 
     Channels: 1 when all pictures are grey, else 3. Size: ``image_size``; else the pictures' own
@@ -62,17 +121,89 @@ def load(
 
     Args:
         listing: n pictures.
-        image_size: the wanted side, or None.
-        max_unreadable: the share of pictures that may be unreadable, in [0, 1].
-        memory_limit: bytes for decoded pictures; half of the free memory when None.
-        progress: called as headers are read and pictures decoded.
+        image_size: the wanted height and width, or None.
+        manner: how they are loaded.
 
     Raises:
         DataError: more pictures than that cannot be read.
     """
+
+    def shape_of(sizes: Tensor) -> tuple[int, int]:
+        return _small_shape(sizes) if image_size is None else image_size
+
+    found = _pictures(listing, shape_of, manner or Manner(), whole=False)
+    labels = listing.labels[found.kept]
+    truth = labels.clone() if listing.truth is None else listing.truth[found.kept]
+    images = ImageSet(found.pixels, labels, truth, found.names, found.sources)
+    return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
+
+
+def load_maps(
+    listing: AnnotatedListing,
+    *,
+    image_size: tuple[int, int] | None = None,
+    manner: Manner | None = None,
+) -> Loaded[PixelMaps]:
+    """Pictures with a class per pixel: the whole picture is shown, see ``leaven.data.placement``.
+
+    Size: ``image_size``; else the pictures' own where they have one with sides of at most 256; else
+    the median aspect with a longer side of 256. Label maps are kept in memory where they fit beside
+    the pictures.
+
+    Args:
+        listing: n pictures with label maps.
+        image_size, manner: as for ``load``.
+
+    Raises:
+        DataError: too many pictures cannot be read, or a label map cannot.
+    """
+    assert listing.maps is not None
+    manner = manner or Manner()
+    found = _whole(listing, image_size, manner)
+    _, height, width = found.pixels.shape
+    known = listing.known[found.kept]
+    labels = PixelMaps(
+        map_pixels(listing.maps, found.kept, known, (height, width), manner.limit), known
+    )
+    images = ImageSet(found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes)
+    return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
+
+
+def load_boxes(
+    listing: AnnotatedListing,
+    *,
+    image_size: tuple[int, int] | None = None,
+    manner: Manner | None = None,
+) -> Loaded[BoxLabels]:
+    """Pictures with boxes, or with masks in them, as ``load_maps``; the boxes are moved along.
+
+    Raises:
+        DataError: too many pictures cannot be read.
+    """
+    assert listing.boxes is not None
+    found = _whole(listing, image_size, manner or Manner())
+    _, height, width = found.pixels.shape
+    labels = placed_boxes(listing.boxes.select(found.kept), found.sizes, (height, width))
+    images = ImageSet(found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes)
+    return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
+
+
+def _whole(
+    listing: AnnotatedListing, image_size: tuple[int, int] | None, manner: Manner
+) -> Pictures:
+    def shape_of(sizes: Tensor) -> tuple[int, int]:
+        return fitting_shape(sizes, LONGEST) if image_size is None else image_size
+
+    return _pictures(listing, shape_of, manner, whole=True)
+
+
+def _pictures(
+    listing: Found, shape_of: Callable[[Tensor], tuple[int, int]], manner: Manner, *, whole: bool
+) -> Pictures:
+    """The pictures that can be read, in one shape, in memory where they fit."""
     count, failed = len(listing.names), dict[int, str]()
-    allowed = _allowed(count, max_unreadable)
-    report = progress or _silent
+    allowed = _allowed(count, manner.max_unreadable)
+    report = manner.progress or _silent
 
     infos: list[PictureInfo | None] = [None] * count
 
@@ -83,37 +214,40 @@ def load(
     _refuse(listing, failed, allowed)
 
     readable = [info for info in infos if info is not None]
-    shape = _shape(readable, image_size)
+    sizes = torch.tensor([(info.height, info.width) for info in readable])
+    shape = (1 if all(info.grey for info in readable) else 3, *shape_of(sizes))
     kept = torch.tensor([item for item in range(count) if item not in failed])
-    limit = psutil.virtual_memory().available // 2 if memory_limit is None else memory_limit
 
     def tell(done: int) -> None:
         report(count + done + len(failed) * (done == len(kept)), 2 * count)
 
-    in_memory = len(kept) * shape[0] * shape[1] * shape[2] <= limit
-    fetch = _decode_all if in_memory else _check_all
-    images = fetch(listing, kept, shape, failed, tell)
+    in_memory = len(kept) * shape[0] * shape[1] * shape[2] <= manner.limit
+    if in_memory:
+        images = _decode_all(listing, kept, shape, failed, tell, whole)
+    else:
+        _check_all(listing, kept, failed, tell)
     _refuse(listing, failed, allowed)
 
-    kept = torch.tensor([item for item in range(count) if item not in failed])
+    left = torch.tensor([item not in failed for item in kept.tolist()])
+    kept, sizes = kept[left], sizes[left]
     sources = Sources(listing.sources, kept)
     names = [listing.names[item] for item in kept.tolist()]
-    pixels: Pixels = FilePixels(sources, names, shape) if images is None else images
-    labels = listing.labels[kept]
-    truth = labels.clone() if listing.truth is None else listing.truth[kept]
-    return Loaded(
-        ImageSet(pixels, labels, truth, names, sources),
-        tuple(listing.splits[item] for item in kept.tolist()),
-        (*listing.notes, *_notes(listing, failed, readable, shape)),
-    )
+    pixels: Pixels = images if in_memory else FilePixels(sources, names, shape, whole=whole)
+    notes = _notes(listing, failed, sizes, shape, whole)
+    return Pictures(pixels, kept, sources, names, sizes, notes)
+
+
+def _splits(listing: Listing | AnnotatedListing, kept: Tensor) -> tuple[str, ...]:
+    return tuple(listing.splits[item] for item in kept.tolist())
 
 
 def _decode_all(
-    listing: Listing,
+    listing: Found,
     kept: Tensor,
     shape: tuple[int, int, int],
     failed: dict[int, str],
     tell: Callable[[int], None],
+    whole: bool,
 ) -> MemoryPixels:
     channels, height, width = shape
     images = torch.empty((len(kept), *shape), dtype=torch.uint8)
@@ -123,20 +257,19 @@ def _decode_all(
     def fill(row: int) -> None:
         item = items[row]
         name = listing.names[item]
-        rows[row] = decode(listing.sources[item], (height, width), channels, name)
+        rows[row] = decode(listing.sources[item], (height, width), channels, name, whole=whole)
 
     _each(range(len(items)), fill, lost, tell)
     failed.update({items[row]: reason for row, reason in lost.items()})
     if not lost:
         return MemoryPixels(images)
-    whole = torch.tensor([row for row in range(len(items)) if row not in lost], dtype=torch.int64)
-    return MemoryPixels(images, whole)
+    intact = torch.tensor([row for row in range(len(items)) if row not in lost], dtype=torch.int64)
+    return MemoryPixels(images, intact)
 
 
 def _check_all(
-    listing: Listing,
+    listing: Found,
     kept: Tensor,
-    shape: tuple[int, int, int],
     failed: dict[int, str],
     tell: Callable[[int], None],
 ) -> None:
@@ -169,23 +302,18 @@ def _each(
         tell(done)
 
 
-def _shape(infos: list[PictureInfo], image_size: int | None) -> tuple[int, int, int]:
-    channels = 1 if all(info.grey for info in infos) else 3
-    if image_size is not None:
-        return channels, image_size, image_size
-    sizes = {(info.height, info.width) for info in infos}
-    if len(sizes) == 1:
-        height, width = sizes.pop()
-        if max(height, width) <= LARGEST_KEPT:
-            return channels, height, width
-    return channels, DEFAULT_SIZE, DEFAULT_SIZE
+def _small_shape(sizes: Tensor) -> tuple[int, int]:
+    """The pictures' own size where they have one that is small."""
+    if bool((sizes == sizes[0]).all()) and int(sizes.max()) <= LARGEST_KEPT:
+        return int(sizes[0, 0]), int(sizes[0, 1])
+    return DEFAULT_SIZE, DEFAULT_SIZE
 
 
 def _allowed(count: int, share: float) -> int:
     return 0 if share == 0 else max(1, min(3, count // 10), int(share * count))
 
 
-def _refuse(listing: Listing, failed: dict[int, str], allowed: int) -> None:
+def _refuse(listing: Found, failed: dict[int, str], allowed: int) -> None:
     count = len(listing.names)
     if len(failed) <= allowed and len(failed) < count:
         return
@@ -197,15 +325,16 @@ def _refuse(listing: Listing, failed: dict[int, str], allowed: int) -> None:
     )
 
 
-def _listed(listing: Listing, failed: dict[int, str]) -> str:
+def _listed(listing: Found, failed: dict[int, str]) -> str:
     return some([f"{listing.names[item]} ({failed[item]})" for item in sorted(failed)])
 
 
 def _notes(
-    listing: Listing,
+    listing: Found,
     failed: dict[int, str],
-    infos: list[PictureInfo],
+    sizes: Tensor,
     shape: tuple[int, int, int],
+    whole: bool,
 ) -> list[str]:
     notes, (_, height, width) = [], shape
     if failed:
@@ -214,13 +343,14 @@ def _notes(
             f"{len(failed)} of {len(listing.names)} pictures could not be read and {were} skipped: "
             f"{_listed(listing, failed)}."
         )
-    sizes = {(info.width, info.height) for info in infos}
-    if sizes != {(width, height)}:
-        areas = sorted(sizes, key=lambda size: size[0] * size[1])
+    found = {(wide, high) for high, wide in sizes.tolist()}
+    if found != {(width, height)}:
+        areas = sorted(found, key=lambda size: size[0] * size[1])
         of = "x".join(map(str, areas[0]))
-        if len(sizes) > 1:
+        if len(found) > 1:
             of += " to " + "x".join(map(str, areas[-1]))
-        notes.append(f"The pictures, {of}, were scaled and cut to {width}x{height}.")
+        cut = "" if whole else " and cut"
+        notes.append(f"The pictures, {of}, were scaled{cut} to {width}x{height}.")
     return notes
 
 

@@ -13,7 +13,7 @@ from leaven.data.embedded import DIGITS, digits
 from leaven.data.evidence import hide_labels
 from leaven.data.holdout import hold_out
 from leaven.data.listing import Columns, Listing, some
-from leaven.data.loading import Loaded, load
+from leaven.data.loading import Loaded, Manner, load
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
 
@@ -30,7 +30,7 @@ def open_data(
     truth_column: str | None = None,
     labels_per_class: int | None = None,
     classes: Sequence[str] | int | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
     test_share: float | None = None,
     val_share: float = 0.0,
@@ -61,8 +61,8 @@ def open_data(
         classes: where the data need no labels, because a trained model already tells classes apart:
             their names in the order of its outputs, or how many they are. Labels that there are
             must be among the names, and are counted in this order.
-        image_size: the side of the pictures, at least 8; else their own where they have one
-            size up to 96, and 64 where not.
+        image_size: the side of the pictures, or height and width, at least 8; else their own where
+            they have one size up to 96, and 64 where not.
         seed: of all choices, at least 0.
         test_share: the share to hold out as test, in [0, 1); 0 for none.
         val_share: the share of the training labels to hold out as val, in [0, 1), where the data
@@ -78,13 +78,12 @@ def open_data(
         DataError: the data or an argument cannot be used; says what to do.
         MissingExtraError: an optional package is needed.
     """
-    _check_count("labels_per_class", labels_per_class, 1)
-    _check_count("image_size", image_size, 8)
-    _check_count("memory_limit", memory_limit, 0)
-    _check_count("seed", seed, 0)
-    _check_share("test_share", test_share, below=True)
-    _check_share("val_share", val_share, below=True)
-    _check_share("max_unreadable", max_unreadable, below=False)
+    check_count("labels_per_class", labels_per_class, 1)
+    check_count("memory_limit", memory_limit, 0)
+    check_count("seed", seed, 0)
+    check_share("test_share", test_share, below=True)
+    check_share("val_share", val_share, below=True)
+    check_share("max_unreadable", max_unreadable, below=False)
 
     columns = None
     if label_column is not None or truth_column is not None:
@@ -95,13 +94,8 @@ def open_data(
     if classes is not None:
         listing = _in_classes(listing, tuple(classes))
     _check_classes(listing)
-    loaded = load(
-        listing,
-        image_size=image_size,
-        max_unreadable=max_unreadable,
-        memory_limit=memory_limit,
-        progress=progress,
-    )
+    manner = Manner(max_unreadable, memory_limit, progress)
+    loaded = load(listing, image_size=sides(image_size), manner=manner)
     division = _Division(loaded, listing.classes, seed)
     if classes is None:
         _check_labels(division.train, listing.classes)
@@ -260,7 +254,22 @@ def _check_labels(train: ImageSet, classes: tuple[str, ...]) -> None:
     )
 
 
-def _check_count(name: str, value: object, least: int) -> None:
+def sides(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width of an image size as people give it.
+
+    Raises:
+        DataError: not whole numbers of 8 or more.
+    """
+    if image_size is None:
+        return None
+    both = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    for side in both:
+        check_count("image_size", side, 8)
+    return both
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Refuses what is not None and not a whole number of ``least`` or more."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -269,7 +278,8 @@ def _check_count(name: str, value: object, least: int) -> None:
         )
 
 
-def _check_share(name: str, value: object, *, below: bool) -> None:
+def check_share(name: str, value: object, *, below: bool) -> None:
+    """Refuses what is not None and not a number from 0 to 1 (``below``: under 1)."""
     if value is None:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)

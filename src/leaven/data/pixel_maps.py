@@ -19,7 +19,8 @@ class PixelMaps:
     Attributes:
         maps: n maps of one channel in the shape of the pictures, uint8 with ``VOID`` (255) where
             nothing is said; in memory, or decoded when they are wanted.
-        known: (n,) bool, whether anything is said of the picture.
+        known: (n,) bool, whether anything is said of the picture; the map of one that is not known
+            is never given out.
     """
 
     maps: Pixels
@@ -38,8 +39,14 @@ class PixelMaps:
         return torch.where(stored == VOID, UNKNOWN, stored)
 
     def stored(self, index: Tensor) -> Tensor:
-        """(b, H, W) uint8, as ``maps`` has them."""
-        return self.maps.batch(index).squeeze(1)
+        """(b, H, W) uint8, the classes of the pictures at ``index`` (b,), ``VOID`` where unknown."""
+        stored = self.maps.batch(index).squeeze(1)
+        known = self.known[index.to(self.known.device)].to(stored.device)
+        return torch.where(known[:, None, None], stored, VOID)
+
+    def hidden(self, kept: Tensor) -> PixelMaps:
+        """The same maps, of which only those of the pictures ``kept`` (n,) bool are known."""
+        return PixelMaps(self.maps, self.known & kept)
 
     def select(self, index: Tensor) -> PixelMaps:
         """What is said of the pictures at ``index`` (int64 positions)."""

@@ -98,6 +98,11 @@ class BoxLabels:
         counts = torch.bincount(pictures, minlength=len(self))
         return self._rows(rows, counts, self.known)
 
+    def hidden(self, kept: Tensor) -> BoxLabels:
+        """The same labels, of which only those of the pictures ``kept`` (n,) bool are known."""
+        labels = self.keep(kept[self.pictures])
+        return replace(labels, known=labels.known & kept)
+
     def _rows(self, rows: Tensor, counts: Tensor, known: Tensor) -> BoxLabels:
         return BoxLabels(
             self.boxes[rows],

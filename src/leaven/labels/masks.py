@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,10 @@ class Masks:
 
     def area(self) -> Tensor:
         """(m,) int64, pixels of each mask."""
-        return torch.from_numpy(np.asarray(coco.area(self.coco()), dtype=np.int64).reshape(-1))
+        masks = self.coco()
+        # pycocotools overflows on more than 255 masks at once with numpy 2.
+        parts = [coco.area(masks[begin : begin + 255]) for begin in range(0, len(masks), 255)]
+        return torch.from_numpy(np.concatenate([np.zeros(0), *parts]).astype(np.int64))
 
     def boxes(self) -> Tensor:
         """(m, 4) float32, the tight x1, y1, x2, y2 of each mask, where x2 and y2 are the first
@@ -109,3 +112,30 @@ class Masks:
             large = torch.nn.functional.interpolate(mask, (height, width), mode="nearest-exact")
             parts.append(Masks.from_dense(large[0].bool()))
         return Masks.joined(parts)
+
+    def padded(self, shape: tuple[int, int]) -> Masks:
+        """Each mask in the upper left of a picture of that height and width, at least its own."""
+        if bool((self.sizes == torch.tensor(shape)).all()):
+            return self
+        return self._changed(lambda mask: _framed(mask, *shape))
+
+    def cut(self, sizes: Tensor) -> Masks:
+        """The upper left of each mask, in its height and width of ``sizes`` (m, 2)."""
+        if bool((sizes == self.sizes).all()):
+            return self
+        parts = [
+            Masks.from_dense(self.one(number)[None, :height, :width])
+            for number, (height, width) in enumerate(sizes.tolist())
+        ]
+        return Masks.joined(parts)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Masks:
+        return Masks.joined(
+            [Masks.from_dense(change(self.one(number))[None]) for number in range(len(self))]
+        )
+
+
+def _framed(mask: Tensor, height: int, width: int) -> Tensor:
+    whole = torch.zeros(height, width, dtype=torch.bool)
+    whole[: mask.shape[0], : mask.shape[1]] = mask
+    return whole

@@ -106,6 +106,12 @@ class PixelLabels:
         return cls(classes, known, known.clone(), source)
 
     @classmethod
+    def from_model(cls, classes: Tensor, confidence: Tensor, weight: Tensor) -> PixelLabels:
+        """Proposals of a model, (n, H, W) each."""
+        source = torch.full((len(classes),), int(Source.MODEL), device=classes.device)
+        return cls(classes, confidence, weight, source)
+
+    @classmethod
     def from_probs(cls, probs: Tensor, weight: Tensor | None = None) -> PixelLabels:
         """Proposals of a model: class = argmax, confidence = max of ``probs`` (n, K, H, W).
 
@@ -113,5 +119,4 @@ class PixelLabels:
         """
         confidence, classes = probs.max(1)
         weight = torch.ones_like(confidence) if weight is None else weight
-        source = torch.full((len(probs),), int(Source.MODEL), device=probs.device)
-        return cls(classes.to(torch.uint8), confidence.half(), weight.half(), source)
+        return cls.from_model(classes.to(torch.uint8), confidence.half(), weight.half())

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,12 @@ from torch import Tensor
 
 from leaven.atomic import replacing
 from leaven.errors import RunError
+from leaven.labels.box_table import BoxRound, box_round, box_table
+from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import UNKNOWN, ClassLabels, Source
+from leaven.labels.pixel_table import PicturePixels, PixelRound, pixel_table
+
+R = TypeVar("R")
 
 Round = tuple[list[str], ClassLabels, list[str], Tensor | None]
 """What a round holds: item names, labels, class names, and the truth (-1 unknown) or None."""
@@ -33,7 +39,8 @@ _SOURCES = tuple(source.name.lower() for source in Source)
 class LabelStore:
     """The rounds of labels of a run, as ``round-NNN.parquet`` in ``folder``.
 
-    The columns are ``item`` string, ``class`` dictionary of string (null when unknown), ``label``
+    Label maps and boxes have tables of their own: ``pixel_table`` and ``box_table``. For a class
+    per item the columns are ``item`` string, ``class`` dictionary of string (null when unknown), ``label``
     int32 (null when unknown), ``confidence`` and ``weight`` float32, ``accepted`` bool,
     ``source`` dictionary of string (nobody, person, model), ``round`` int32, ``truth`` int32
     (null when unknown) and ``probs`` fixed-size list of float32 (null when not kept).
@@ -69,7 +76,34 @@ class LabelStore:
         Raises:
             RunError: when the file cannot be written; an older file of that number stays whole.
         """
-        table = _table(round, names, labels.cpu(), list(classes), truth)
+        return self._put(round, _table(round, names, labels.cpu(), list(classes), truth))
+
+    def write_pixels(
+        self, round: int, pictures: Iterator[PicturePixels], classes: Sequence[str]
+    ) -> Path:
+        """Write a round of label maps; see ``pixel_table`` for its columns.
+
+        Raises:
+            RunError: as ``write``.
+        """
+        return self._put(round, pixel_table(round, pictures, classes))
+
+    def write_boxes(
+        self,
+        round: int,
+        names: Sequence[str],
+        labels: BoxLabels,
+        sizes: Tensor,
+        classes: Sequence[str],
+    ) -> Path:
+        """Write a round of boxes of pictures of ``sizes`` (n, 2); see ``box_table``.
+
+        Raises:
+            RunError: as ``write``.
+        """
+        return self._put(round, box_table(round, names, labels, sizes, classes))
+
+    def _put(self, round: int, table: pa.Table) -> Path:
         path = self._path(round)
         try:
             with replacing(path) as partial:
@@ -90,11 +124,22 @@ class LabelStore:
         Raises:
             RunError: when there is no such round, or its file is damaged.
         """
+        return self._latest(round, _decode)
+
+    def read_pixels(self, round: int | None = None) -> PixelRound:
+        """A round of label maps, or the latest whole one; as ``read``."""
+        return self._latest(round, PixelRound)
+
+    def read_boxes(self, round: int | None = None) -> BoxRound:
+        """A round of boxes, or the latest whole one; as ``read``."""
+        return self._latest(round, box_round)
+
+    def _latest(self, round: int | None, decode: Callable[[pa.Table], R]) -> R:
         rounds = self.rounds() if round is None else [round]
         damage: RunError | None = None
         for number in reversed(rounds):
             try:
-                return _read(self._path(number))
+                return _read(self._path(number), decode)
             except RunError as error:
                 if round is not None:
                     raise
@@ -158,10 +203,10 @@ def _lists(probs: Tensor | None, n: int, width: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, width)
 
 
-def _read(path: Path) -> Round:
+def _read(path: Path, decode: Callable[[pa.Table], R]) -> R:
     try:
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
-        return _decode(table)
+        return decode(table)
     except FileNotFoundError as error:
         raise RunError(
             f"There is no label file {path}.",

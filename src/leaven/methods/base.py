@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+from typing_extensions import TypeVar
 
-from leaven.data import Data
 from leaven.errors import ConfigError, nearest
-from leaven.labels import ClassLabels
+from leaven.labels import BoxLabels, ClassLabels, PixelLabels
 from leaven.models.classifier import Classifier
-from leaven.train import Trainer
+
+N = TypeVar("N", bound=nn.Module, default=Classifier)
+L = TypeVar("L", bound=ClassLabels | PixelLabels | BoxLabels, default=ClassLabels)
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,19 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Generic[N, L]):
     """What a method hands back.
 
     Attributes:
-        model: the classifier to use.
+        model: the model to use.
         labels: what is believed about ``data.unlabelled``, in its order.
         given: what is believed about ``data.labelled``, in its order, by a method that doubts what
             people said (see ``ClassLabels.believed``); None where their labels stand.
         note: what the method wants people to know about this run, in a sentence.
     """
 
-    model: Classifier
-    labels: ClassLabels
+    model: N
+    labels: L
     given: ClassLabels | None = None
     note: str = ""
 
@@ -82,8 +85,9 @@ class Method(BaseModel, ABC):
     """Whether it learns from strong views of pictures, which feature rows do not have."""
 
     @abstractmethod
-    def fit(self, data: Data, trainer: Trainer) -> Fitted:
-        """Learns from ``data`` (that is ``trainer.data``) with the services of ``trainer``."""
+    def fit(self, data: Any, trainer: Any) -> Fitted[Any, Any]:
+        """Learns from ``data`` (that is ``trainer.data``) with the services of ``trainer``, which
+        are those of the task on the card."""
 
     @classmethod
     def configured(cls, values: dict[str, Any]) -> Self:

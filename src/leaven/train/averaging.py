@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -27,28 +27,49 @@ def _floats(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
+def from_student(update: int) -> float:
+    """``1 - 1 / t``: the first update copies the student, and until the decay is reached the
+    teacher is the plain mean of all students. Used by: 054, 093, 097, 117."""
+    return 1 - 1 / update
+
+
+def _of_short_runs(update: int) -> float:
+    return (1 + update) / (10 + update)
+
+
 class EMA(Generic[M]):
     """A teacher whose weights are the exponential moving average of a student's.
 
     ``teacher <- decay * teacher + (1 - decay) * student`` after every step. In the first steps the
     decay is ``min(decay, (1 + t) / (10 + t))``, so that short runs are not ruled by the random
-    start. Batch statistics are copied from the student, or averaged like the weights.
+    start. Batch statistics are copied from the student, averaged like the weights, or left alone.
 
     Args:
         model: the student.
         decay: in [0, 1).
         average_buffers: average floating-point buffers too (EMAN, Cai et al. 2021).
-        warm_up: use the smaller decay of the first steps.
+        warm_up: use the smaller decay of the first steps; or what it is, of the number of this
+            update, which counts from 1: see ``from_student``.
+        own_buffers: the teacher keeps the buffers of its own forward passes.
 
     Source: Tarvainen and Valpola, Mean teachers, 2017.
     """
 
     def __init__(
-        self, model: M, decay: float, *, average_buffers: bool = False, warm_up: bool = True
+        self,
+        model: M,
+        decay: float,
+        *,
+        average_buffers: bool = False,
+        warm_up: bool | Callable[[int], float] = True,
+        own_buffers: bool = False,
     ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay is in [0, 1), not {decay}")
-        self.decay, self.average_buffers, self.warm_up = decay, average_buffers, warm_up
+        self.decay, self.average_buffers, self.own_buffers = decay, average_buffers, own_buffers
+        self.warm_up: Callable[[int], float] | None = None
+        if warm_up is not False:
+            self.warm_up = _of_short_runs if warm_up is True else warm_up
         self.module = _frozen_copy(model)
         self.updates = 0
 
@@ -57,9 +78,11 @@ class EMA(Generic[M]):
         """Moves the teacher towards ``model``."""
         self.updates += 1
         decay = self.decay
-        if self.warm_up:
-            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        if self.warm_up is not None:
+            decay = min(decay, self.warm_up(self.updates))
         torch._foreach_lerp_(_weights(self.module), _weights(model), 1 - decay)
+        if self.own_buffers:
+            return
         if self.average_buffers:
             averaged = _floats(self.module.buffers())
             torch._foreach_lerp_(averaged, _floats(model.buffers()), 1 - decay)

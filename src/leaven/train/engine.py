@@ -152,6 +152,10 @@ class Engine(ABC, Generic[T]):
         return Health(len(classes), prior=prior, class_names=classes)
 
     @abstractmethod
+    def model(self) -> nn.Module:
+        """A fresh model for the data, on the device; every call draws new first weights."""
+
+    @abstractmethod
     def measure(self, model: Any, images: ImageSet[T] | None) -> dict[str, float]:
         """The metrics of ``model`` on labelled items; empty without items."""
 

@@ -1,0 +1,78 @@
+"""Label maps in the shape of the pictures: in memory where they fit, else decoded when wanted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leaven.data.annotated_listing import LabelMaps
+from leaven.data.files import pool
+from leaven.data.pixels import MemoryPixels, Pixels
+from leaven.data.placement import placed_map
+from leaven.labels.pixels import VOID
+
+
+def map_pixels(
+    maps: LabelMaps, kept: Tensor, known: Tensor, shape: tuple[int, int], limit: int
+) -> Pixels:
+    """The maps of the items ``kept`` (n,) of ``maps`` in ``shape``, as uint8 (n, 1, H, W).
+
+    Args:
+        maps: the maps as they were found.
+        kept: (n,) int64.
+        known: (n,) bool; one void map stands for all that are not known.
+        shape: (H, W) of the pictures.
+        limit: bytes that decoded maps may take.
+    """
+    files = FileMaps(maps, kept, shape)
+    said = known.nonzero().squeeze(1)
+    if (len(said) + 1) * shape[0] * shape[1] > limit:
+        return files
+    stored = torch.cat([torch.full((1, 1, *shape), VOID, dtype=torch.uint8), files.batch(said)])
+    rows = torch.zeros(len(kept), dtype=torch.int64)
+    rows[said] = 1 + torch.arange(len(said))
+    return MemoryPixels(stored, rows)
+
+
+class FileMaps:
+    """Label maps that are decoded when they are wanted, by the threads that decode pictures.
+
+    Args:
+        maps: the maps as they were found.
+        items: (n,) int64, which of ``maps`` these are.
+        shape: (H, W) that every map is brought to.
+    """
+
+    def __init__(self, maps: LabelMaps, items: Tensor, shape: tuple[int, int]) -> None:
+        self.maps, self.items, self._shape = maps, items, shape
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return 1, *self._shape
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, index: Tensor) -> Tensor:
+        """(b, 1, H, W) uint8, the maps at ``index`` (b,).
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        stored = torch.full((len(index), 1, *self._shape), VOID, dtype=torch.uint8)
+
+        def fill(row: int, item: int) -> None:
+            found = self.maps[item]
+            if found is not None:
+                stored[row, 0] = placed_map(torch.from_numpy(found), self._shape)
+
+        wanted = self.items[index.cpu()].tolist()
+        for _ in pool().map(fill, range(len(wanted)), wanted):
+            pass
+        return stored
+
+    def subset(self, index: Tensor) -> FileMaps:
+        return FileMaps(self.maps, self.items[index.cpu()], self._shape)
+
+    def to(self, device: torch.device) -> FileMaps:
+        return self

@@ -1,0 +1,247 @@
+"""The way in for pictures with a class per pixel, boxes or masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic
+
+import torch
+from torch import Tensor
+
+from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.dataset import Data, ImageSet, T
+from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
+from leaven.data.open import check_count, check_share, sides
+from leaven.data.pixel_maps import PixelMaps
+from leaven.errors import DataError
+from leaven.labels.boxes import BoxLabels
+
+SCENES = "scenes"
+"""The name of the embedded data."""
+
+EXPERIMENT_TEST_SHARE = 0.3
+TEST_SHARE = 0.2
+LEAST_KEPT = 20
+"""With fewer labelled pictures nothing is held out unasked."""
+
+CHOICES = 50
+"""Random choices of labelled pictures that are tried until every class is among them."""
+
+
+def open_maps(source: str | Path | None, **options: object) -> Data[PixelMaps]:
+    """Pictures with a class per pixel; see ``open_annotated`` for the options."""
+    data = open_annotated(source, "segmentation", **options)  # type: ignore[arg-type]
+    assert isinstance(data.train.labels, PixelMaps)
+    return data  # type: ignore[return-value]
+
+
+def open_boxes(
+    source: str | Path | None, *, masks: bool = False, **options: object
+) -> Data[BoxLabels]:
+    """Pictures with boxes, or with ``masks`` in them; see ``open_annotated`` for the options."""
+    data = open_annotated(source, "instance" if masks else "detection", **options)  # type: ignore[arg-type]
+    assert isinstance(data.train.labels, BoxLabels)
+    return data  # type: ignore[return-value]
+
+
+def open_annotated(
+    source: str | Path | None,
+    task: Task,
+    *,
+    annotations: Path | None = None,
+    labelled: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    flip: bool | None = None,
+    manner: Manner | None = None,
+) -> Data[PixelMaps] | Data[BoxLabels]:
+    """Reads pictures and what is said to be where in them, and holds items out.
+
+    Test items: those of the split ``test`` where there is one. Else, for the scenes and with
+    ``labelled``, the share ``test_share`` (0.3) of the labelled pictures, before any label is
+    hidden. Else the share ``test_share`` (0.2) of these where at least 20 are left.
+
+    Args:
+        source: None or ``"scenes"`` for embedded scenes, or a path; see ``read_annotated``.
+        task: what is said of the pictures.
+        annotations: a file of annotations for a folder of pictures.
+        labelled: for an experiment: keep the labels of so many pictures and hide the others, which
+            are then the truth to measure against. Every class is among them where that is possible.
+        image_size: the side of the pictures, or height and width; else their own where they have
+            one size up to 256, and their aspect with a longer side of 256 where not.
+        seed: of all choices, at least 0.
+        test_share: the share to hold out as test, in [0, 1); 0 for none.
+        val_share: the share of the labelled pictures to hold out as val, in [0, 1).
+        flip: whether a mirrored picture shows the same; true when None, but for the scenes.
+        manner: how pictures are loaded.
+
+    Raises:
+        DataError: the data or an argument cannot be used; says what to do.
+    """
+    check_count("labelled", labelled, 1)
+    check_count("seed", seed, 0)
+    check_share("test_share", test_share, below=True)
+    check_share("val_share", val_share, below=True)
+    size = sides(image_size)
+    listing = _listing(source, task, annotations, seed)
+    if flip is None:
+        flip = source not in (None, SCENES)
+    experiment = labelled is not None or source in (None, SCENES)
+    if listing.maps is not None:
+        division = _Division(load_maps(listing, image_size=size, manner=manner), seed)
+        return _divided(division, listing, labelled, test_share, val_share, flip, experiment)
+    boxes = _Division(load_boxes(listing, image_size=size, manner=manner), seed)
+    return _divided(boxes, listing, labelled, test_share, val_share, flip, experiment)
+
+
+def _listing(
+    source: str | Path | None, task: Task, annotations: Path | None, seed: int
+) -> AnnotatedListing:
+    if source is None or source == SCENES:
+        from leaven.data.scenes import listed_scenes
+
+        return listed_scenes(task, seed=seed)
+    from leaven.data.readers.annotated import read_annotated
+
+    return read_annotated(Path(source).expanduser(), task, annotations)
+
+
+def _divided(
+    division: _Division[T],
+    listing: AnnotatedListing,
+    labelled: int | None,
+    test_share: float | None,
+    val_share: float,
+    flip: bool,
+    experiment: bool,
+) -> Data[T]:
+    division.take_test(test_share, experiment=experiment)
+    if labelled is not None:
+        division.train = keep_labelled(
+            division.train, labelled, division.seed, len(listing.classes)
+        )
+    division.take_val(val_share)
+    if not bool(division.train.known.any()):
+        raise DataError(
+            f"No picture of {listing.name} to learn from is labelled.",
+            "at least one labelled picture beside those that are held out",
+            "label some pictures, or hold out fewer (test_share, val_share).",
+        )
+    return Data(
+        name=listing.name,
+        classes=listing.classes,
+        train=division.train,
+        val=division.val,
+        test=division.test,
+        flip=flip,
+        notes=tuple(division.notes),
+    )
+
+
+class _Division(Generic[T]):
+    """The items on their way to train, val and test."""
+
+    def __init__(self, loaded: Loaded[T], seed: int) -> None:
+        self.seed, self.notes = seed, list(loaded.notes)
+        self._loaded = loaded
+        self.train = loaded.images.subset(self._of("train"))
+        self.val = self._given("val")
+        self.test = self._given("test")
+
+    def take_test(self, share: float | None, *, experiment: bool) -> None:
+        """Holds out the test items, where the data have no split of their own."""
+        if self.test is not None:
+            if share:
+                self.notes.append(f"The data have a test split; the share {share:g} was not used.")
+            return
+        count = int(self.train.known.sum())
+        if share is None and not experiment and round(count * (1 - TEST_SHARE)) < LEAST_KEPT:
+            self.notes.append(
+                f"No test pictures were held out: {count} are labelled, and with fewer than "
+                f"{LEAST_KEPT} left there are none to spare."
+            )
+            return
+        default = EXPERIMENT_TEST_SHARE if experiment else TEST_SHARE
+        self.test = self._hold_out(default if share is None else share)
+
+    def take_val(self, share: float) -> None:
+        """Holds out the val items, where the data have no split of their own."""
+        if self.val is None:
+            self.val = self._hold_out(share)
+        elif share:
+            self.notes.append(f"The data have a val split; the share {share:g} was not used.")
+
+    def _of(self, split: str) -> Tensor:
+        return torch.tensor([name == split for name in self._loaded.splits], dtype=torch.bool)
+
+    def _given(self, split: str) -> ImageSet[T] | None:
+        items = self._of(split)
+        known = items & self._loaded.images.known
+        unknown = int(items.sum() - known.sum())
+        if unknown:
+            self.notes.append(
+                f"{unknown} pictures of the {split} split are not labelled and were left out."
+            )
+        return self._loaded.images.subset(known) if bool(known.any()) else None
+
+    def _hold_out(self, share: float) -> ImageSet[T] | None:
+        """Moves a share of the labelled training items out of ``train``, at least one."""
+        known = self.train.known.nonzero().squeeze(1)
+        if share == 0 or len(known) < 2:
+            return None
+        count = min(len(known) - 1, max(1, round(share * len(known))))
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(self.seed))
+        taken = torch.zeros(len(self.train), dtype=torch.bool)
+        taken[known[order[:count]]] = True
+        held_out = self.train.subset(taken)
+        self.train = self.train.subset(~taken)
+        return held_out
+
+
+def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) -> ImageSet[T]:
+    """The same pictures, of which ``count`` keep their labels; those of the others are truth alone.
+
+    Of several random choices the first that has every class is taken, or the one with most.
+
+    Raises:
+        DataError: fewer pictures than that are labelled.
+    """
+    known = images.known.nonzero().squeeze(1)
+    if len(known) < count:
+        raise DataError(
+            f"{len(known)} pictures are labelled, and {count} are to stay so.",
+            f"a number from 1 to {len(known)}",
+            "keep fewer.",
+        )
+    generator = torch.Generator().manual_seed(seed)
+    present = classes_present(images, known, num_classes)
+    choices = [known.new_tensor(_choice(len(known), count, generator)) for _ in range(CHOICES)]
+    seen = [int(present[choice].any(0).sum()) for choice in choices]
+    best = known[choices[max(range(CHOICES), key=seen.__getitem__)]]
+    kept = torch.zeros(len(images), dtype=torch.bool)
+    kept[best] = True
+    labels = images.labels
+    assert not isinstance(labels, Tensor)
+    return replace(images, labels=labels.hidden(kept))  # type: ignore[arg-type]
+
+
+def classes_present(images: ImageSet[T], items: Tensor, num_classes: int) -> Tensor:
+    """(len(items), K) bool, which classes occur in the labels of the pictures ``items``."""
+    labels = images.labels
+    present = torch.zeros(len(items), num_classes + 1, dtype=torch.bool)
+    if isinstance(labels, BoxLabels):
+        chosen = labels.select(items)
+        present[chosen.pictures, chosen.classes] = True
+    elif isinstance(labels, PixelMaps):
+        for row, item in enumerate(items):
+            present[row, labels[item[None]].unique()] = True
+    return present[:, :num_classes]
+
+
+def _choice(count: int, wanted: int, generator: torch.Generator) -> Sequence[int]:
+    chosen: list[int] = torch.randperm(count, generator=generator)[:wanted].tolist()
+    return chosen
