@@ -94,11 +94,11 @@ def _classes(trainer: Trainer, fitted: Fitted) -> dict[str, float]:
         wrong = known & ~right
         if bool(wrong.any()):
             values["confidence_when_wrong"] = float(labels.confidence[wrong].mean())
-        values |= _recall_rarest(labels.classes, truth, data.labelled.labels, len(data.classes))
+        values |= recall_rarest(labels.classes, truth, data.labelled.labels, len(data.classes))
     return values
 
 
-def _recall_rarest(
+def recall_rarest(
     classes: Tensor, truth: Tensor, given: Tensor, num_classes: int
 ) -> dict[str, float]:
     """The mean recall of all labels, trusted or not, of the 3 classes with the fewest given labels;
@@ -108,4 +108,4 @@ def _recall_rarest(
         return {}
     found = confusion(classes, truth, num_classes)
     recall = (found.diagonal() / found.sum(1))[counts.argsort(stable=True)[:3]]
-    return {"label_recall_rarest": float(recall.nanmean())}
+    return {"labelrecall_rarest": float(recall.nanmean())}

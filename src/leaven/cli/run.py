@@ -42,16 +42,22 @@ def run(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="Folder of pictures, Parquet file, torchvision:NAME@ROOT; the digits when left out.",
+            help="Folder of pictures, Parquet file, torchvision:NAME@ROOT; built-in digits, or "
+            "scenes for other tasks, when left out.",
         ),
+    ] = None,
+    task: Annotated[
+        str | None, _data("task", metavar="classification|segmentation|detection|instance")
     ] = None,
     labels: Annotated[Path | None, _data("labels")] = None,
     label_column: Annotated[str | None, _data("label_column", metavar="NAME")] = None,
     truth_column: Annotated[str | None, _data("truth_column", metavar="NAME")] = None,
     labels_per_class: Annotated[int | None, _data("labels_per_class")] = None,
+    annotations: Annotated[Path | None, _data("annotations")] = None,
+    labelled: Annotated[int | None, _data("labelled", metavar="N")] = None,
     test_share: Annotated[float | None, _data("test_share")] = None,
     val_share: Annotated[float | None, _data("val_share")] = None,
-    image_size: Annotated[int | None, _data("image_size")] = None,
+    image_size: Annotated[str | None, _data("image_size", metavar="SIDE|HxW")] = None,
     flip: Annotated[bool | None, _data("flip", "--flip/--no-flip")] = None,
     max_unreadable: Annotated[float | None, _data("max_unreadable")] = None,
     features: Annotated[str | None, _features("features", metavar="BACKBONE")] = None,
@@ -146,6 +152,9 @@ def run(
       and a classifier on its features and a method without augmentation do the
       rest; the features are kept for the next run, the model takes pictures:
         leaven run pictures/ --features timm:resnet18 --method label-spreading
+      a class per pixel, boxes, or masks; 20 labelled pictures, the rest hidden:
+        leaven run streets/ --task segmentation --labelled 20 --image-size 120x160
+        leaven run photos/ --task detection --annotations train.json
       go on after a stop or a kill:
         leaven run --resume --out runs/mine
     """
@@ -189,13 +198,13 @@ def effective(
     layers = [given]
     if file is not None:
         layers.insert(0, RunConfig.read(file).model_dump(exclude_unset=True))
-    config = _merged(layers)
+    config = _merged(layers).settled()
     folder = config.out or default_folder(
         config, resume=resume, ending="seeds" if several else None
     )
     if resume and not several and (folder / "config.yaml").exists():
         stored = RunConfig.read(folder / "config.yaml")
-        config = _merged([stored.model_dump(exclude_unset=True), *layers])
+        config = _merged([stored.model_dump(exclude_unset=True), *layers]).settled()
     return config.model_copy(update={"out": folder})
 
 

@@ -21,11 +21,14 @@ def print_summary(summary: Summary, folder: Path) -> None:
 
 def print_figures(summaries: Sequence[Summary]) -> None:
     """Supervised only against the method, as mean and spread where there are several runs."""
+    from leaven.report.dense_content import main_figure
+
     first = summaries[0]
-    own = [summary["metrics"]["accuracy"] for summary in summaries]
+    metric, meaning = main_figure(first["task"])
+    own = [summary["metrics"][metric] for summary in summaries]
     rows = []
     if first["baseline"] is not None:
-        base = [summary["baseline"]["accuracy"] for summary in summaries]
+        base = [summary["baseline"][metric] for summary in summaries]
         rows.append(("supervised only", _shares(base), "", "", "", ""))
         gains = [None if a is None or b is None else a - b for a, b in zip(own, base)]
     else:
@@ -42,7 +45,9 @@ def print_figures(summaries: Sequence[Summary]) -> None:
         )
     )
     held_out = "val" if first["data"]["val"] and not first["data"]["test"] else "test"
-    columns = ["", f"{held_out}\naccuracy", "difference", "label\naccuracy", "accepted", "time"]
+    columns = [
+        "", f"{held_out}\n{meaning}", "difference", "label\naccuracy", "accepted", "time",
+    ]  # fmt: skip
     print_table(table(columns, rows, right=len(columns) - 1))
 
 

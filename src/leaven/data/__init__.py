@@ -2,6 +2,17 @@
 
 from leaven.data.dataset import Data, ImageSet, View
 from leaven.data.evidence import flip_labels, hide_labels, long_tail
+from leaven.data.evidence_boxes import flipped_classes, jittered_boxes, sparse_boxes
+from leaven.data.evidence_dense import (
+    interior_points,
+    map_tags,
+    mask_boxes,
+    point_labels,
+    random_radius,
+    resized_masks,
+    stratified_pictures,
+)
+from leaven.data.evidence_scribbles import scribble_labels
 from leaven.data.feature_files import data_fingerprint, feature_table, weights_fingerprint
 from leaven.data.features import FeaturePixels, JoinedPixels, feature_rows, on_rows
 from leaven.data.files import FilePixels, PictureError, decode
@@ -30,12 +41,23 @@ __all__ = [
     "feature_rows",
     "feature_table",
     "flip_labels",
+    "flipped_classes",
     "hide_labels",
+    "interior_points",
+    "jittered_boxes",
     "label_share",
     "long_tail",
+    "map_tags",
+    "mask_boxes",
     "on_rows",
     "open_data",
     "partition",
+    "point_labels",
+    "random_radius",
+    "resized_masks",
+    "scribble_labels",
+    "sparse_boxes",
+    "stratified_pictures",
     "weights_fingerprint",
     "write_csv",
     "write_folder",

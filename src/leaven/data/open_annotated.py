@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
 from leaven.data.dataset import Data, ImageSet, T
+from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
+from leaven.data.evidence_dense import stratified_pictures
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
 from leaven.data.pixel_maps import PixelMaps
+from leaven.data.readers.annotated import read_annotated
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
-
-SCENES = "scenes"
-"""The name of the embedded data."""
 
 EXPERIMENT_TEST_SHARE = 0.3
 TEST_SHARE = 0.2
 LEAST_KEPT = 20
 """With fewer labelled pictures nothing is held out unasked."""
 
-CHOICES = 50
-"""Random choices of labelled pictures that are tried until every class is among them."""
 
-
-def open_maps(source: str | Path | None, **options: object) -> Data[PixelMaps]:
+def open_maps(source: str | Path | None, **options: Any) -> Data[PixelMaps]:
     """Pictures with a class per pixel; see ``open_annotated`` for the options."""
-    data = open_annotated(source, "segmentation", **options)  # type: ignore[arg-type]
-    assert isinstance(data.train.labels, PixelMaps)
-    return data  # type: ignore[return-value]
+    data = open_annotated(source, "segmentation", **options)
+    return cast("Data[PixelMaps]", data)
 
 
 def open_boxes(
-    source: str | Path | None, *, masks: bool = False, **options: object
+    source: str | Path | None, *, masks: bool = False, **options: Any
 ) -> Data[BoxLabels]:
     """Pictures with boxes, or with ``masks`` in them; see ``open_annotated`` for the options."""
-    data = open_annotated(source, "instance" if masks else "detection", **options)  # type: ignore[arg-type]
-    assert isinstance(data.train.labels, BoxLabels)
-    return data  # type: ignore[return-value]
+    data = open_annotated(source, "instance" if masks else "detection", **options)
+    return cast("Data[BoxLabels]", data)
 
 
 def open_annotated(
@@ -71,6 +65,7 @@ def open_annotated(
         annotations: a file of annotations for a folder of pictures.
         labelled: for an experiment: keep the labels of so many pictures and hide the others, which
             are then the truth to measure against. Every class is among them where that is possible.
+            24 of the scenes where it is None.
         image_size: the side of the pictures, or height and width; else their own where they have
             one size up to 256, and their aspect with a longer side of 256 where not.
         seed: of all choices, at least 0.
@@ -88,9 +83,12 @@ def open_annotated(
     check_share("val_share", val_share, below=True)
     size = sides(image_size)
     listing = _listing(source, task, annotations, seed)
+    embedded = source in (None, SCENES)
+    if embedded and labelled is None:
+        labelled = LABELLED
     if flip is None:
-        flip = source not in (None, SCENES)
-    experiment = labelled is not None or source in (None, SCENES)
+        flip = not embedded
+    experiment = labelled is not None
     if listing.maps is not None:
         division = _Division(load_maps(listing, image_size=size, manner=manner), seed)
         return _divided(division, listing, labelled, test_share, val_share, flip, experiment)
@@ -102,11 +100,7 @@ def _listing(
     source: str | Path | None, task: Task, annotations: Path | None, seed: int
 ) -> AnnotatedListing:
     if source is None or source == SCENES:
-        from leaven.data.scenes import listed_scenes
-
         return listed_scenes(task, seed=seed)
-    from leaven.data.readers.annotated import read_annotated
-
     return read_annotated(Path(source).expanduser(), task, annotations)
 
 
@@ -205,7 +199,7 @@ class _Division(Generic[T]):
 def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) -> ImageSet[T]:
     """The same pictures, of which ``count`` keep their labels; those of the others are truth alone.
 
-    Of several random choices the first that has every class is taken, or the one with most.
+    Rare classes are looked after first: see ``stratified_pictures``.
 
     Raises:
         DataError: fewer pictures than that are labelled.
@@ -217,16 +211,11 @@ def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) 
             f"a number from 1 to {len(known)}",
             "keep fewer.",
         )
-    generator = torch.Generator().manual_seed(seed)
     present = classes_present(images, known, num_classes)
-    choices = [known.new_tensor(_choice(len(known), count, generator)) for _ in range(CHOICES)]
-    seen = [int(present[choice].any(0).sum()) for choice in choices]
-    best = known[choices[max(range(CHOICES), key=seen.__getitem__)]]
     kept = torch.zeros(len(images), dtype=torch.bool)
-    kept[best] = True
-    labels = images.labels
-    assert not isinstance(labels, Tensor)
-    return replace(images, labels=labels.hidden(kept))  # type: ignore[arg-type]
+    kept[known[stratified_pictures(present, count, seed)]] = True
+    assert not isinstance(images.labels, Tensor)
+    return replace(images, labels=cast("T", images.labels.hidden(kept)))
 
 
 def classes_present(images: ImageSet[T], items: Tensor, num_classes: int) -> Tensor:
@@ -240,8 +229,3 @@ def classes_present(images: ImageSet[T], items: Tensor, num_classes: int) -> Ten
         for row, item in enumerate(items):
             present[row, labels[item[None]].unique()] = True
     return present[:, :num_classes]
-
-
-def _choice(count: int, wanted: int, generator: torch.Generator) -> Sequence[int]:
-    chosen: list[int] = torch.randperm(count, generator=generator)[:wanted].tolist()
-    return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,14 +21,21 @@ class PixelMaps:
             nothing is said; in memory, or decoded when they are wanted.
         known: (n,) bool, whether anything is said of the picture; the map of one that is not known
             is never given out.
+        tags: (n, K) bool, the classes that each picture is said to show, whether its map is known
+            or not; None where nobody said so. A background that needs no tag may lack its own.
     """
 
     maps: Pixels
     known: Tensor
+    tags: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.known):
             raise ValueError(f"{len(self.maps)} maps, {len(self.known)} known flags")
+        if self.tags is not None and (self.tags.ndim != 2 or len(self.tags) != len(self.known)):
+            raise ValueError(
+                f"tags are (n, K) of {len(self.known)} pictures, not {tuple(self.tags.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.known)
@@ -46,15 +53,21 @@ class PixelMaps:
 
     def hidden(self, kept: Tensor) -> PixelMaps:
         """The same maps, of which only those of the pictures ``kept`` (n,) bool are known."""
-        return PixelMaps(self.maps, self.known & kept)
+        return replace(self, known=self.known & kept)
 
     def select(self, index: Tensor) -> PixelMaps:
         """What is said of the pictures at ``index`` (int64 positions)."""
-        return PixelMaps(self.maps.subset(index), self.known[index.to(self.known.device)])
+        known = self.known[index.to(self.known.device)]
+        tags = None if self.tags is None else self.tags[index.to(self.tags.device)]
+        return PixelMaps(self.maps.subset(index), known, tags)
 
     def to(self, device: torch.device) -> PixelMaps:
         """The same maps, on ``device`` where they are kept in memory."""
-        return PixelMaps(self.maps.to(device), self.known)
+        return replace(self, maps=self.maps.to(device))
+
+    def with_tags(self, tags: Tensor) -> PixelMaps:
+        """The same maps of pictures whose classes are known by ``tags`` (n, K) bool."""
+        return replace(self, tags=tags)
 
     @classmethod
     def from_tensor(cls, maps: Tensor, known: Tensor | None = None) -> PixelMaps:

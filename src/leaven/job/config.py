@@ -15,13 +15,38 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET = "2000"
 
+EMBEDDED, DEFAULT = "embedded", "default"
+"""What stands for the embedded data and for the usual method of a task."""
+
+USUAL: dict[str, tuple[str, str]] = {
+    "classification": ("digits", "fixmatch"),
+    "segmentation": ("scenes", "unimatch"),
+    "detection": ("scenes", "soft-teacher"),
+    "instance": ("scenes", "pais"),
+}
+"""The embedded data and the usual method of each task."""
+
+Task = Literal["classification", "segmentation", "detection", "instance"]
+
 
 class RunConfig(BaseModel):
     """The options of ``leaven run``; the field names are those of the YAML file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: str = Field("digits", description="folder, Parquet file, torchvision:NAME@ROOT or digits")
+    task: Task = Field(
+        "classification",
+        description="what is learned: a class for each picture (classification) or for each pixel "
+        "(segmentation), boxes (detection), or boxes with masks (instance)",
+    )
+    data: str = Field(
+        EMBEDDED,
+        description="folder, Parquet file, torchvision:NAME@ROOT; digits, or scenes for the other "
+        "tasks, are built in",
+    )
+    annotations: Path | None = Field(
+        None, description="COCO file for a folder of pictures; tasks other than classification"
+    )
     labels: Path | None = Field(None, description="CSV file with the columns file and label")
     label_column: str | None = Field(
         None, description="column of a Parquet or CSV file with the labels, which may be wrong"
@@ -32,11 +57,19 @@ class RunConfig(BaseModel):
     labels_per_class: int | None = Field(
         None, ge=1, description="keep so many labels, hide the rest"
     )
+    labelled: int | None = Field(
+        None,
+        ge=1,
+        description="keep the labels of so many pictures, hide the rest; tasks other than "
+        "classification",
+    )
     test_share: float | None = Field(
         None, ge=0, lt=1, description="share to hold out for measuring"
     )
     val_share: float = Field(0.0, ge=0, lt=1, description="share of the labels to make choices on")
-    image_size: int | None = Field(None, ge=8, description="side of the pictures")
+    image_size: int | str | None = Field(
+        None, description="side of the pictures, or HEIGHTxWIDTH such as 120x160"
+    )
     flip: bool | None = Field(None, description="whether a mirrored picture shows the same class")
     max_unreadable: float = Field(0.01, ge=0, le=1, description="share of bad pictures to skip")
     features: str | None = Field(
@@ -50,7 +83,7 @@ class RunConfig(BaseModel):
     features_to: Path | None = Field(
         None, description="folder of the feature files; features/ beside OUT when not set"
     )
-    method: str = Field("fixmatch", description="see `leaven methods`")
+    method: str = Field(DEFAULT, description="see `leaven methods`; by default the usual one")
     model: str = Field("auto", description="small net, timm:NAME, torchvision:NAME; linear or mlp")
     weights: str | None = Field(
         None, description="file, or published weights, to start from; with features the backbone's"
@@ -73,6 +106,36 @@ class RunConfig(BaseModel):
 
         Budget.parse(str(value))
         return str(value)
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _image_size(cls, value: object) -> object:
+        sides = str(value).lower().split("x")
+        if value is None or isinstance(value, float) or not 1 <= len(sides) <= 2:
+            if value is None:
+                return None
+            raise ValueError("a side or HEIGHTxWIDTH, for example 64 or 120x160")
+        if not all(side.isdecimal() and int(side) >= 8 for side in sides):
+            raise ValueError("sides of 8 pixels or more, for example 64 or 120x160")
+        return int(sides[0]) if len(sides) == 1 else "x".join(sides)
+
+    @property
+    def shape(self) -> int | tuple[int, int] | None:
+        """``image_size`` as a side, or as height and width."""
+        if not isinstance(self.image_size, str):
+            return self.image_size
+        height, width = map(int, self.image_size.split("x"))
+        return height, width
+
+    def settled(self) -> Self:
+        """The same with the data and the method that are meant where none is named."""
+        data, method = USUAL[self.task]
+        return self.model_copy(
+            update={
+                "data": data if self.data == EMBEDDED else self.data,
+                "method": method if self.method == DEFAULT else self.method,
+            }
+        )
 
     @classmethod
     def make(cls, **values: Any) -> Self:

@@ -9,6 +9,7 @@ from typing import Any
 
 from leaven.atomic import replacing
 from leaven.data.embedded import DIGITS
+from leaven.data.embedded_scenes import SCENES
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
 
@@ -91,10 +92,11 @@ def write_text(path: Path, text: str) -> None:
 def _with_whole_paths(config: RunConfig) -> RunConfig:
     """With absolute paths of what is read, so that the run can be resumed from anywhere."""
     changes: dict[str, Any] = {}
-    if config.data != DIGITS and Path(config.data).exists():
+    if config.data not in (DIGITS, SCENES) and Path(config.data).exists():
         changes["data"] = str(Path(config.data).resolve())
-    if config.labels is not None:
-        changes["labels"] = config.labels.resolve()
+    for name in ("labels", "annotations"):
+        if (path := getattr(config, name)) is not None:
+            changes[name] = path.resolve()
     if config.features is not None and Path(config.features).is_dir():
         changes["features"] = str(Path(config.features).resolve())
     if config.weights is not None and Path(config.weights).is_file():

@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
+from torch import nn
 
-from leaven.data import Data, open_data
+from leaven.data import Data
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.features import check_features, featured
 from leaven.job.folder import abandon, prepare, write_text
 from leaven.job.stage import Stage, baseline_of
-from leaven.labels import ClassLabels, LabelStore
+from leaven.job.tasks import STAGES, check_task, opened
+from leaven.labels import LabelStore
 from leaven.methods import Method, find_method
-from leaven.methods.classification.supervised import Supervised
-from leaven.models import load_model, trained_classes
-from leaven.models.classifier import Classifier
+from leaven.models import load_model
 from leaven.report import write_report
 from leaven.train.settings import find_processes
 from leaven.version import __version__
@@ -36,8 +36,10 @@ class Result:
     """What a run gives.
 
     Attributes:
-        model: the fitted classifier, in eval mode.
-        labels: what is believed about the training items, in the order of ``names``.
+        model: the fitted classifier, segmenter or detector, in eval mode.
+        labels: what is believed about the training items, in the order of ``names``:
+            ``ClassLabels``, a ``PixelRound``, or ``BoxLabels``, the latter two in the sizes of the
+            pictures as they were found.
         names: their stable names.
         classes: the class names.
         metrics: on the held-out items; values are None where there are none.
@@ -45,8 +47,8 @@ class Result:
         folder: the run folder.
     """
 
-    model: Classifier
-    labels: ClassLabels
+    model: Any
+    labels: Any
     names: list[str]
     classes: tuple[str, ...]
     metrics: dict[str, float | None]
@@ -78,8 +80,10 @@ def run(
     """
     if config is None:
         config = RunConfig.make(**({} if data is None else {"data": str(data)}), **options)
-    method = find_method(config.method).configured(config.set)
+    config = config.settled()
+    method = find_method(config.method, config.task).configured(config.set)
     check_features(config, method)
+    check_task(config)
     config, folder = _prepared(config, resume)
     if (folder / "summary.json").exists():
         log.info("%s is finished; nothing is left to do", folder)
@@ -113,9 +117,22 @@ def load_result(folder: str | Path) -> Result:
         raise RunError(
             f"{path} is damaged: {error}", "JSON", "run again into a new --out"
         ) from None
-    names, labels, classes, _ = LabelStore(folder / "labels").read()
-    model = load_model(folder / "model")
-    return Result(model, labels, list(names), tuple(classes), summary["metrics"], summary, folder)
+    model = load_model(folder / "model", nn.Module)
+    names, labels, classes = _last_labels(folder, summary["task"])
+    return Result(model, labels, names, tuple(classes), summary["metrics"], summary, folder)
+
+
+def _last_labels(folder: Path, task: str) -> tuple[list[str], Any, list[str]]:
+    """Names, labels and classes of the last round."""
+    store = LabelStore(folder / "labels")
+    if task == "classification":
+        names, labels, classes, _ = store.read()
+        return names, labels, classes
+    if task == "segmentation":
+        maps = store.read_pixels()
+        return maps.names, maps, maps.classes
+    found = store.read_boxes()
+    return found.names, found.labels, found.classes
 
 
 def _prepared(config: RunConfig, resume: bool) -> tuple[RunConfig, Path]:
@@ -137,21 +154,7 @@ def _work(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """From the data to the report."""
-    images = open_data(
-        config.data,
-        labels=config.labels,
-        label_column=config.label_column,
-        truth_column=config.truth_column,
-        labels_per_class=config.labels_per_class,
-        classes=None if method.needs_labels else trained_classes(config.model, config.weights),
-        image_size=config.image_size,
-        seed=config.seed,
-        test_share=config.test_share,
-        val_share=config.val_share,
-        flip=config.flip,
-        max_unreadable=config.max_unreadable,
-        progress=progress,
-    )
+    images = opened(config, method, progress)
     for note in images.notes:
         log.warning("%s", note)
     log.info(_described(images))
@@ -173,12 +176,12 @@ def _work(
     backbone, about = None, None
     if config.features is not None:
         images, backbone, about = featured(config, folder, images, show)
+    kind = STAGES[config.task]
     baseline = None
-    if config.compare and not isinstance(method, Supervised):
-        baseline = Stage(
-            baseline_of(method), images, config, folder / "baseline", resume, show, backbone
-        )
-    stage = Stage(method, images, config, folder, resume, show, backbone)
+    if config.compare and config.method != "supervised":
+        under = folder / "baseline"
+        baseline = kind(baseline_of(method), images, config, under, resume, show, backbone)
+    stage = kind(method, images, config, folder, resume, show, backbone)
     if stage.trainer.is_main:
         summary = json.dumps(
             {**_summary(config, images, stage, baseline), "features": about},
@@ -190,7 +193,9 @@ def _work(
     stage.trainer.wait()
 
 
-def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None) -> dict[str, Any]:
+def _summary(
+    config: RunConfig, data: Data[Any], stage: Stage[Any], baseline: Stage[Any] | None
+) -> dict[str, Any]:
     trainer = stage.trainer
     trainer.health.check(trainer.step, progress=1.0, final=True)
     findings = [
@@ -201,7 +206,7 @@ def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None
     findings += [{"level": "info", "code": code, "text": text} for code, text in notes if text]
     return {
         "leaven": __version__,
-        "task": "classification",
+        "task": config.task,
         "method": config.method,
         "model": _model_name(stage.folder),
         "data": {
@@ -214,6 +219,8 @@ def _summary(config: RunConfig, data: Data, stage: Stage, baseline: Stage | None
             "classes": list(data.classes),
         },
         "metrics": stage.metrics,
+        "per_class": stage.per_class,
+        "reliability": stage.reliability,
         "measured_on": stage.measured_on,
         "baseline": None if baseline is None else baseline.metrics,
         "labels": stage.labels,
@@ -251,7 +258,7 @@ def _processor(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _described(data: Data) -> str:
+def _described(data: Data[Any]) -> str:
     test = "no test pictures" if data.test is None else f"{len(data.test)} test pictures"
     return (
         f"{data.name}: {len(data.labelled)} labelled and {len(data.unlabelled)} unlabelled pictures "

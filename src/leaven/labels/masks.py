@@ -53,7 +53,8 @@ class Masks:
 
     def one(self, number: int) -> Tensor:
         """(H, W) bool, the mask ``number`` in its own size."""
-        return torch.from_numpy(coco.decode(self.coco()[number])).bool()
+        one = {"size": self.sizes[number].tolist(), "counts": self.runs[number]}
+        return torch.from_numpy(coco.decode(one)).bool()
 
     def area(self) -> Tensor:
         """(m,) int64, pixels of each mask."""

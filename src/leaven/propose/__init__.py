@@ -1,7 +1,9 @@
 """What an unlabelled item may be."""
 
+from leaven.propose.boxes import predict_boxes
 from leaven.propose.certain_vote import certain_vote, certainty
 from leaven.propose.co_training import co_train
+from leaven.propose.dense import predict_maps
 from leaven.propose.draw_labels import draw_labels
 from leaven.propose.epoch_labels import EpochLabels
 from leaven.propose.item_average import ItemAverage
@@ -19,7 +21,9 @@ __all__ = [
     "draw_labels",
     "label_pass",
     "predict",
+    "predict_boxes",
     "predict_features",
+    "predict_maps",
     "self_train",
     "tri_train",
 ]

@@ -10,22 +10,45 @@ from leaven.quality.calibration import (
     fit_temperature,
     reliability,
 )
+from leaven.quality.confidence import (
+    ConfidenceBins,
+    boxes_as_items,
+    estimate_box_accuracy,
+    estimate_pixel_accuracy,
+    pixels_as_items,
+)
+from leaven.quality.detection import BoxMatches, DetectionScores, detection_scores, match_boxes
 from leaven.quality.health import Finding, Health
+from leaven.quality.instances import InstanceMeter
 from leaven.quality.metrics import PerClass, classification_metrics, confusion, per_class
+from leaven.quality.segmentation import SegmentationMeter, border_band, segmentation_metrics
 
 __all__ = [
+    "BoxMatches",
+    "ConfidenceBins",
+    "DetectionScores",
     "Finding",
     "Health",
+    "InstanceMeter",
     "PerClass",
     "Reliability",
+    "SegmentationMeter",
+    "border_band",
+    "boxes_as_items",
     "c_bound",
     "calibrate",
     "classification_metrics",
     "confusion",
+    "detection_scores",
     "estimate_accuracy",
+    "estimate_box_accuracy",
+    "estimate_pixel_accuracy",
     "expected_calibration_error",
     "fit_temperature",
     "label_next",
+    "match_boxes",
     "per_class",
+    "pixels_as_items",
     "reliability",
+    "segmentation_metrics",
 ]

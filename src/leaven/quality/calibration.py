@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +39,32 @@ class Reliability:
         """Expected calibration error: ``sum_i count_i / n * |accuracy_i - confidence_i|``."""
         gap = (self.accuracy - self.confidence).abs().nan_to_num(0.0)
         return float((gap * self.count).sum() / self.count.sum().clamp_min(1))
+
+    def as_dict(self) -> dict[str, list[float | None]]:
+        """For JSON: the four fields, None for NaN."""
+        return {
+            name: [None if math.isnan(value) else value for value in getattr(self, name).tolist()]
+            for name in ("edges", "confidence", "accuracy", "count")
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Sequence[float | None]]) -> Reliability:
+        """What ``as_dict`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        edges, confidence, accuracy = (
+            torch.tensor(
+                [math.nan if value is None else float(value) for value in stored[name]],
+                dtype=torch.float64,
+            )
+            for name in ("edges", "confidence", "accuracy")
+        )
+        count = torch.tensor(stored["count"], dtype=torch.int64)
+        if not len(edges) - 1 == len(confidence) == len(accuracy) == len(count) > 0:
+            raise ValueError("a reliability diagram has one edge more than bins")
+        return cls(edges, confidence, accuracy, count)
 
 
 def reliability(probs: Tensor, truth: Tensor, bins: int = 15) -> Reliability:

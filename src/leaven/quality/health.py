@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leaven.quality import judge
 from leaven.quality.judge import Verdict
+from leaven.quality.sums import Sums
 
 Level = Literal["info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("info", "warning", "error")
@@ -42,77 +43,23 @@ class Finding:
         return asdict(self)
 
 
-class Sums:
-    """The sums of one window, on the device of what is observed.
-
-    ``counts[i, k + 1]`` are the proposals of class k, accepted (i = 1) or not (i = 0); column 0 is
-    for proposals without a class.
-    """
-
-    def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
-        self.counts = torch.zeros(2, num_classes + 1, dtype=torch.long, device=device)
-        self.agreed = torch.zeros((), dtype=torch.long, device=device)
-        self.highest = torch.zeros((), device=device)
-        self.dead: dict[str, Tensor] = {}
-        self.threshold: Tensor | float | None = None
-        self.steps = self.weighed = self.compared = self.skipped = 0
-
-    @property
-    def proposed(self) -> Tensor:
-        """(K,) proposals of each class."""
-        return self.counts.sum(0)[1:]
-
-    @property
-    def accepted(self) -> Tensor:
-        """(K,) accepted proposals of each class."""
-        return self.counts[1, 1:]
-
-    @property
-    def trusted(self) -> int:
-        """How many proposals were accepted."""
-        return int(self.counts[1].sum())
-
-    def count(self, proposed: Tensor, weight: Tensor | None) -> None:
-        """Adds the proposals of one step; unlike ``bincount`` this needs no wait."""
-        place = proposed + 1
-        if weight is not None:
-            place = place + (weight > 0) * self.counts.shape[1]
-        self.counts.view(-1).scatter_add_(0, place, torch.ones_like(place))
-
-    def to(self, device: torch.device | str) -> Sums:
-        """A copy of the sums on ``device``."""
-        moved = Sums(self.counts.shape[1] - 1, device)
-        moved.load_state_dict(self.state_dict(), device)
-        return moved
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    def load_state_dict(
-        self, state: Mapping[str, Any], device: torch.device | str | None = None
-    ) -> None:
-        device = self.counts.device if device is None else device
-        for name, value in state.items():
-            if name == "dead":
-                value = {key: tensor.to(device, copy=True) for key, tensor in value.items()}
-            elif isinstance(value, Tensor):
-                value = value.to(device, copy=True)
-            setattr(self, name, value)
-
-
 class Health:
     """Watches a run and says what is wrong with it.
 
     Codes: ``nothing-accepted``, ``few-accepted``, ``class-spread``, ``collapse``,
     ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``over-confident``,
-    ``no-held-out``. Limits and their reasons: ``leaven.quality.judge``.
+    ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of the first two,
+    ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``. Limits and their reasons:
+    ``leaven.quality.judge``.
 
     Args:
         num_classes: K.
-        prior: (K,) how often each class occurs among the labelled items (counts or shares), or
-            None when it is not known; then the spread of classes is not judged.
+        prior: (K,) how often each class occurs among the labelled items, pixels or boxes (counts
+            or shares), or None when it is not known; then the spread of classes is not judged.
         class_names: for the texts; numbers when None.
         window: steps per judgement.
+        boxes_per_picture: mean of the labelled pictures, or None when it is not known; then an
+            avalanche of boxes is not judged.
     """
 
     def __init__(
@@ -121,6 +68,7 @@ class Health:
         prior: Tensor | None = None,
         class_names: Sequence[str] | None = None,
         window: int = 200,
+        boxes_per_picture: float | None = None,
     ) -> None:
         if num_classes < 1 or window < 1:
             raise ValueError(f"num_classes {num_classes} and window {window} must be positive")
@@ -134,6 +82,8 @@ class Health:
         self._barren_steps = 0
         self._skips: dict[str, int] = {}
         self._skipped_steps = 0
+        self.boxes_per_picture = boxes_per_picture
+        self._seen = torch.zeros(num_classes, dtype=torch.bool)
 
     @torch.no_grad()
     def observe(
@@ -145,33 +95,40 @@ class Health:
         student: Tensor | None = None,
         losses: Mapping[str, Tensor] | None = None,
         threshold: Tensor | float | None = None,
+        boxes: Tensor | None = None,
+        detections: Tensor | None = None,
     ) -> None:
         """Adds one step to the sums, without waiting for the device.
 
+        What is proposed are items (B,), pixels (B, H, W) or the boxes of all pictures (m,).
+
         Args:
-            weight: (B,) trust in the proposals, in [0, 1]; accepted above 0.
-            proposed: (B,) proposed classes (the teacher's), -1 for none.
-            confidence: (B,) confidence of the proposals, in [0, 1].
-            student: (B,) the student's classes on the same items.
+            weight: (...) trust in the proposals, in [0, 1]; accepted above 0.
+            proposed: (...) proposed classes (the teacher's), -1 for none.
+            confidence: (...) confidence of the proposals, in [0, 1].
+            student: (...) the student's classes on the same items.
             losses: 0-d tensors by name; "supervised" is the loss of the labelled items, every
                 other one is taken as a loss of the unlabelled items.
             threshold: what the confidence is compared with, where there is such a thing.
+            boxes: (B,) pseudo-boxes of each picture, those that the student learns from.
+            detections: (B,) what the teacher proposed for each picture, before any threshold.
         """
-        seen = next((t for t in (weight, proposed, confidence, student) if t is not None), None)
+        observed = (weight, proposed, confidence, student, boxes, detections)
+        seen = next((t for t in observed if t is not None), None)
         sums = self._sums_on(seen, losses)
         sums.steps += 1
         if threshold is not None:
             sums.threshold = threshold.detach() if isinstance(threshold, Tensor) else threshold
         if weight is not None:
-            sums.weighed += len(weight)
+            sums.weighed += weight.numel()
         if proposed is None and weight is not None:
             sums.count(torch.full_like(weight, -1, dtype=torch.long), weight)
         elif proposed is not None:
             sums.count(proposed, weight)
         if proposed is not None and student is not None:
-            sums.compared += len(student)
-            sums.agreed += (student == proposed).sum()
-        if confidence is not None and len(confidence):
+            sums.compare(student, proposed)
+        sums.count_boxes(boxes, detections)
+        if confidence is not None and confidence.numel():
             sums.highest = torch.fmax(sums.highest, confidence.detach().float().max())
         for name, loss in (losses or {}).items():
             if name != "supervised":
@@ -189,8 +146,13 @@ class Health:
         self._settle(step, {"non-finite-loss": verdict})
 
     def calibration(self, metrics: Mapping[str, float] | None, step: int = 0) -> None:
-        """Judges confidence on held-out labels: ``accuracy``, ``confidence`` and ``ece`` of
-        ``classification_metrics``; None or empty when there are no held-out labels."""
+        """Judges confidence on held-out labels, None or empty when there are none.
+
+        Args:
+            metrics: ``accuracy`` (or ``pixel_accuracy``), ``confidence`` and ``ece``, as
+                ``classification_metrics`` or ``SegmentationMeter`` give them.
+            step: of the run.
+        """
         self._settle(
             step,
             {
@@ -229,6 +191,7 @@ class Health:
             "barren_steps": self._barren_steps,
             "skips": dict(self._skips),
             "skipped_steps": self._skipped_steps,
+            "seen": self._seen.clone(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -240,6 +203,7 @@ class Health:
         self._barren_steps = state["barren_steps"]
         self._skips = dict(state["skips"])
         self._skipped_steps = state["skipped_steps"]
+        self._seen = state["seen"].clone()
 
     def _sums_on(self, seen: Tensor | None, losses: Mapping[str, Tensor] | None) -> Sums:
         """The sums, on the device of what is observed."""
@@ -254,16 +218,20 @@ class Health:
         sums, self._sums = self._sums.to("cpu"), Sums(self.num_classes, device)
         self._windows += 1
         warm = final or self._windows > judge.WARM_UP
-        verdicts = dict(self._judge_accepted(sums, warm))
+        late = self._windows >= judge.LATE_WINDOWS if progress is None else progress >= judge.LATE
+        find = self._judge_boxes if sums.pictures else self._judge_accepted
+        verdicts = dict(find(sums, warm))
         if warm:
             verdicts.update(self._judge_classes(sums))
-        late = self._windows >= judge.LATE_WINDOWS if progress is None else progress >= judge.LATE
-        if sums.compared and late:
-            verdicts["disagreement"] = judge.disagreement(int(sums.agreed) / sums.compared)
+        verdicts.update(self._judge_vanished(sums, warm, late))
+        if int(sums.compared) and late:
+            verdicts["disagreement"] = judge.disagreement(int(sums.agreed) / int(sums.compared))
         if sums.dead:
             accepted = sums.trusted if sums.weighed else None
+            accepted = int(sums.boxes) if sums.pictures else accepted
             silent = {name: int(count) for name, count in sums.dead.items()}
-            verdicts["dead-unlabelled-loss"] = judge.dead_loss(silent, sums.steps, accepted)
+            code = "no-pseudo-boxes" if sums.pictures else "nothing-accepted"
+            verdicts["dead-unlabelled-loss"] = judge.dead_loss(silent, sums.steps, accepted, code)
         if not sums.skipped:
             verdicts["non-finite-loss"] = None
         return verdicts
@@ -272,19 +240,52 @@ class Health:
         if not sums.weighed:
             return
         share = sums.trusted / sums.weighed
-        highest = float(sums.highest)
-        threshold = (
-            None if sums.threshold is None else float(torch.as_tensor(sums.threshold).mean())
-        )
-        self._barren_steps = 0 if share > 0 else self._barren_steps + sums.steps
-        barren = self._barren_steps
-        grave = barren > self.window
-        nothing = judge.nothing_accepted(barren, highest, threshold, grave) if barren else None
+        barren = self._barren(sums, sums.trusted)
+        nothing = None
+        if barren:
+            grave = barren > self.window
+            nothing = judge.nothing_accepted(barren, float(sums.highest), sums.limit, grave)
         yield "nothing-accepted", nothing
         if nothing is not None:
             yield "few-accepted", None
         elif warm:
-            yield "few-accepted", judge.few_accepted(share, sums.steps, threshold)
+            yield "few-accepted", judge.few_accepted(share, sums.steps, sums.limit)
+
+    def _judge_boxes(self, sums: Sums, warm: bool) -> Iterator[tuple[str, Verdict | None]]:
+        barren = self._barren(sums, int(sums.boxes))
+        empty = sums.looked > 0 and int(sums.detections) == 0
+        if sums.looked:
+            yield "empty-teacher", judge.empty_teacher(sums.steps, warm) if empty else None
+        none = None
+        if barren:
+            highest = None if empty else float(sums.highest)
+            none = judge.no_boxes(barren, highest, sums.limit, grave=barren > self.window)
+        yield "no-pseudo-boxes", none
+        if warm and self.boxes_per_picture is not None:
+            found = int(sums.boxes) / sums.pictures
+            yield "box-avalanche", judge.avalanche(found, self.boxes_per_picture)
+
+    def _barren(self, sums: Sums, accepted: int) -> int:
+        """Steps without anything accepted up to now."""
+        self._barren_steps = 0 if accepted else self._barren_steps + sums.steps
+        return self._barren_steps
+
+    def _judge_vanished(
+        self, sums: Sums, warm: bool, late: bool
+    ) -> Iterator[tuple[str, Verdict | None]]:
+        if self.prior is None or not (sums.by_pixel or sums.pictures):
+            return
+        accepted = sums.accepted if sums.weighed else sums.proposed
+        if not int(accepted.sum()):
+            return
+        gone = judge.vanished(accepted, self.prior, sums.by_pixel)
+        # What has not been seen yet may still come while the model is young.
+        judged = gone & (self._seen | late)
+        self._seen |= accepted > 0
+        if warm:
+            names, steps = self.class_names, sums.steps
+            verdict = judge.vanished_class(judged, accepted, self.prior, names, steps)
+            yield "vanished-class", verdict
 
     def _judge_classes(self, sums: Sums) -> Iterator[tuple[str, Verdict | None]]:
         collapse = judge.collapse(sums.proposed, self.prior, self.class_names)

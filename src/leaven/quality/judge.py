@@ -54,6 +54,18 @@ OVER_CONFIDENT = 0.1
 """Mean confidence above the accuracy by this much: one in ten of the sure labels is wrong unseen.
 On 40 held-out labels chance alone gives about 0.06."""
 
+AVALANCHE, FEW_BOXES = 4.0, 1.0
+"""So many times the boxes of a labelled picture: if unlabelled pictures show as much as labelled
+ones, three of four boxes are wrong. Under the other number of boxes per picture a handful of
+labelled pictures does not tell how many are usual, and that number is taken."""
+
+VANISHED_SHARE = 0.01
+"""A class with under this share of the labels that it should have is gone: what is left are strays."""
+
+VANISHED_BOXES, VANISHED_PIXELS = 50, 50_000
+"""A class is judged gone when at least so many boxes or pixels of it were to be expected. They come
+in groups, a picture at a time: this is a few dozen pictures, too many to be missed by chance."""
+
 NAMED = 3
 """So many classes are named in a text."""
 
@@ -85,6 +97,77 @@ def few_accepted(share: float, steps: int, threshold: float | None) -> Verdict |
         f"Only {share:.1%} of the pseudo-labels were accepted in the last {steps} steps{limit}. "
         "The model learns from the labelled items almost alone. Lower the threshold, train longer, "
         "or label more items."
+    )
+
+
+def no_boxes(steps: int, highest: float | None, threshold: float | None, grave: bool) -> Verdict:
+    """No pseudo-box for ``steps`` steps; ``highest`` is None where the teacher proposed nothing."""
+    if highest is None:
+        cause, do = "the teacher proposes nothing at all", "See empty-teacher."
+    elif threshold is not None and highest < threshold:
+        cause = f"the highest score, {highest:.2f}, is under the threshold {threshold:.2f}"
+        do = (
+            "Train longer on the labels first, lower the threshold, or take a method whose "
+            "threshold follows the scores."
+        )
+    else:
+        limit = "" if threshold is None else f" and the threshold {threshold:.2f}"
+        cause = f"the highest score was {highest:.2f}{limit}"
+        do = (
+            "So it is not the score that stops them: look at the other conditions (least size, "
+            "agreement of boxes, suppression of overlaps), and train longer on the labels first."
+        )
+    text = (
+        f"No pseudo-box in {steps} steps: {cause}. The unlabelled pictures teach the model that "
+        f"there is nothing in them, or nothing at all. {do}"
+    )
+    return ("error" if grave else "warning"), text
+
+
+def empty_teacher(steps: int, grave: bool) -> Verdict:
+    """The teacher detected nothing in any picture of a window, at any score."""
+    return ("error" if grave else "warning"), (
+        f"The teacher detected nothing in {steps} steps, before any threshold, so a lower threshold "
+        "does not help. Either it has not learnt to detect yet: train longer on the labels before "
+        "the unlabelled pictures take part; or it has been lost: start it as a copy of the trained "
+        "student, average batch statistics too, and lower the learning rate. Look also at the least "
+        "score that the detector itself reports."
+    )
+
+
+def avalanche(found: float, typical: float) -> Verdict | None:
+    """``found`` pseudo-boxes per picture, where labelled pictures have ``typical``."""
+    if found <= AVALANCHE * max(typical, FEW_BOXES):
+        return None
+    return "warning", (
+        f"There are {found:.1f} pseudo-boxes per picture; labelled pictures have {typical:.1f}. Most "
+        "of them must be wrong, or lie over each other, unless the unlabelled pictures really show "
+        "more, and the model learns to say more of the kind. Raise the threshold, suppress overlaps "
+        "more strictly, or lower the weight of the unlabelled loss."
+    )
+
+
+def vanished(accepted: Tensor, prior: Tensor, by_pixel: bool) -> Tensor:
+    """(K,) bool: classes that should be among the accepted labels per class (K,) and are not."""
+    expected = accepted.sum() * prior
+    enough = VANISHED_PIXELS if by_pixel else VANISHED_BOXES
+    return (expected >= enough) & (accepted < VANISHED_SHARE * expected)
+
+
+def vanished_class(
+    gone: Tensor, accepted: Tensor, prior: Tensor, names: Sequence[str], steps: int
+) -> Verdict | None:
+    """Classes ``gone`` (K,) bool are in the labelled data and not in the pseudo-labels."""
+    if not bool(gone.any()):
+        return None
+    share = accepted.double() / accepted.sum()
+    more = int(gone.sum()) - NAMED
+    rest = f" and {more} more" if more > 0 else ""
+    return "warning", (
+        f"Classes of the labelled data are missing from the pseudo-labels of the last {steps} steps: "
+        f"{_named(prior * gone, share, prior, names)}{rest}. Where no label says it is there, the "
+        "unlabelled data teach that it is not, and the model forgets it. Lower the threshold of such "
+        "classes or take one per class, show or paste them more often, or label more of them."
     )
 
 
@@ -136,15 +219,20 @@ def disagreement(agreement: float) -> Verdict | None:
     )
 
 
-def dead_loss(silent: Mapping[str, int], steps: int, accepted: int | None) -> Verdict | None:
-    """Losses of unlabelled items were (nearly) zero; ``silent`` counts such steps by name."""
+def dead_loss(
+    silent: Mapping[str, int], steps: int, accepted: int | None, code: str = "nothing-accepted"
+) -> Verdict | None:
+    """Losses of unlabelled items were (nearly) zero; ``silent`` counts such steps by name.
+
+    ``code`` is the finding that says why nothing was accepted.
+    """
     dead = [name for name, count in silent.items() if count >= DEAD_SHARE * steps]
     if not dead:
         return None
     if accepted is None:
         cause = "The unlabelled items teach the model nothing. Look at the weight of this loss."
     elif accepted == 0:
-        cause = "No label was accepted, so there is nothing to learn from: see nothing-accepted."
+        cause = f"No label was accepted, so there is nothing to learn from: see {code}."
     else:
         cause = (
             f"{accepted} labels were accepted, yet they teach the model nothing: it already says "
@@ -169,7 +257,8 @@ def non_finite(total: int, by_name: Mapping[str, int], recent: int, steps: int) 
 
 def over_confident(metrics: Mapping[str, float]) -> Verdict | None:
     """Mean confidence on held-out labels is well above the accuracy."""
-    confidence, accuracy = metrics.get("confidence"), metrics.get("accuracy")
+    confidence = metrics.get("confidence")
+    accuracy = metrics.get("accuracy", metrics.get("pixel_accuracy"))
     if confidence is None or accuracy is None or confidence - accuracy <= OVER_CONFIDENT:
         return None
     error = f" (calibration error {metrics['ece']:.2f})" if "ece" in metrics else ""

@@ -15,6 +15,7 @@ from leaven.labels.classes import Source
 from leaven.quality import classification_metrics, confusion, per_class, reliability
 from leaven.report import words
 from leaven.report.charts import Chart, Points, heat, line_chart, reliability_bins
+from leaven.report.dense_content import dense_content, main_figure
 from leaven.report.folder import Record, RunFolder, Test
 
 LARGEST_MATRIX = 60
@@ -31,7 +32,6 @@ MIX_UPS = 8
 NOT_CURVES = {"step", "round", "seconds", "phase"}
 
 CURVE_NAMES = {
-    "accuracy": "leaven",
     "accepted_share": "accepted",
     "label_accuracy": "accepted labels that are right",
     "agreement": "teacher and student agree",
@@ -68,13 +68,14 @@ def content(run: RunFolder) -> dict[str, Any]:
         "finished": bool(summary),
         "problems": run.problems,
         "charts": _charts(run),
-        "more_charts": _more_charts(run.metrics),
+        "more_charts": _more_charts(run),
         "classes": _class_rows(run),
         "labels_kept": run.labels is not None,
         "truth_known": run.truth is not None,
         "reliability": _reliability(run.test),
         "confusion": _confusion(run),
         "galleries": _galleries(run),
+        "dense": dense_content(run),
         "config": _pairs(run.config),
         "environment": _pairs(_mapping(summary.get("environment"))),
         "version": summary.get("leaven"),
@@ -85,11 +86,12 @@ def _head(run: RunFolder) -> Record:
     summary, config = run.summary, run.config
     data = _mapping(summary.get("data"))
     labels = _mapping(summary.get("labels"))
-    accuracy = words.number(_mapping(summary.get("metrics")).get("accuracy"))
-    baseline = words.number(_mapping(summary.get("baseline")).get("accuracy"))
-    held_out = {"val": "validation accuracy"}
+    main, what = main_figure(run.task)
+    accuracy = words.number(_mapping(summary.get("metrics")).get(main))
+    baseline = words.number(_mapping(summary.get("baseline")).get(main))
+    held_out = {"val": "validation"}
     figure = accuracy
-    meaning = held_out.get(_text(summary.get("measured_on")), "test accuracy")
+    meaning = f"{held_out.get(_text(summary.get('measured_on')), 'test')} {what}"
     if figure is None:
         figure, meaning = words.number(labels.get("accuracy")), "of the accepted labels are right"
     if figure is None:
@@ -107,6 +109,7 @@ def _head(run: RunFolder) -> Record:
         "doubts": _doubts(labels, data),
         "figure": figure,
         "meaning": meaning,
+        "what": what,
         "gain": accuracy - baseline if accuracy is not None and baseline is not None else None,
         "bars": [(name, value) for name, value in bars if value is not None] if compared else [],
     }
@@ -167,14 +170,12 @@ def _charts(run: RunFolder) -> list[Chart]:
     keys = _keys(metrics)
     marks = _phases(metrics)
     alone = "labels alone"
-    accuracy = {
-        _curve_name("accuracy"): _curve(metrics, "accuracy"),
-        alone: _curve(run.baseline, "accuracy"),
-    }
+    main, what = main_figure(run.task)
+    accuracy = {"leaven": _curve(metrics, main), alone: _curve(run.baseline, main)}
     losses = [key for key in keys if key == "loss" or key.startswith("loss/")]
     charts = [
         line_chart(
-            "Accuracy on held-out items",
+            f"{what[0].upper()}{what[1:]} on held-out items",
             accuracy,
             note="Measured while training; items nobody learns from.",
             percent=True,
@@ -210,9 +211,9 @@ def _rounds_chart(run: RunFolder) -> Chart | None:
     )
 
 
-def _more_charts(metrics: Sequence[Record]) -> list[Chart]:
+def _more_charts(run: RunFolder) -> list[Chart]:
     """A small chart for every scalar that has no place in the others."""
-    shown = {"accuracy", "loss", *LABEL_CURVES}
+    metrics, shown = run.metrics, {main_figure(run.task)[0], "loss", *LABEL_CURVES}
     keys = [key for key in _keys(metrics) if key not in shown and not key.startswith("loss/")]
     charts = [
         line_chart(_curve_name(key), {_curve_name(key): _curve(metrics, key)}) for key in keys

@@ -63,6 +63,11 @@ class RunFolder:
     gallery: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def task(self) -> str:
+        """What the run was for."""
+        return str(self.summary.get("task") or self.config.get("task") or "classification")
+
 
 def read_run(path: Path) -> RunFolder:
     """Everything in the run folder ``path`` that a report shows.
@@ -81,9 +86,10 @@ def read_run(path: Path) -> RunFolder:
     run.summary = _try(run, "summary.json", _json) or {}
     run.metrics = _try(run, "metrics.jsonl", _json_lines) or []
     run.baseline = _try(run, "baseline/metrics.jsonl", _json_lines) or []
-    run.test = _try(run, "test.parquet", _test)
     run.gallery = _try(run, "gallery.parquet", _gallery) or []
-    _read_labels(run)
+    if run.task == "classification":
+        run.test = _try(run, "test.parquet", _test)
+        _read_labels(run)
     run.classes = run.classes or _class_names(run.summary)
     return run
 

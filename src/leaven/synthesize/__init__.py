@@ -1,5 +1,6 @@
 """Data made from labels."""
 
+from leaven.synthesize.copy_paste import Pasted, copy_paste, draw_pastes, paste
 from leaven.synthesize.diffusion import (
     denoise,
     denoising_loss,
@@ -12,11 +13,15 @@ from leaven.synthesize.diffusion import (
 from leaven.synthesize.pictures import picture_grid, to_signed, to_uint8
 
 __all__ = [
+    "Pasted",
+    "copy_paste",
     "denoise",
     "denoising_loss",
     "draw_noise_levels",
+    "draw_pastes",
     "drop_classes",
     "guided",
+    "paste",
     "picture_grid",
     "preconditioning",
     "sample_pictures",

@@ -382,6 +382,10 @@ class Engine(ABC, Generic[T]):
                 threshold=threshold,
             )
 
+    def truth(self, items: Tensor, stream: str = "unlabelled") -> Any:
+        """What is true of the ``items`` (b,) of a stream of this loop: for curves, never to train."""
+        return self._truths[stream][items]
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean of ``value`` over processes."""
         return reduce(value, reduction="mean") if self.world > 1 else value

@@ -1,5 +1,14 @@
 """Batched changes of uint8 pictures on any device, a draw per sample: the views and their parts."""
 
+from leaven.data.transforms.block_cover import random_blocks
+from leaven.data.transforms.colour import gaussian_blur, greyed, hue
+from leaven.data.transforms.colour_views import (
+    COLOUR_OPERATIONS,
+    DETECTOR_COLOURS,
+    ColourChain,
+    ColourJitter,
+    StrongColour,
+)
 from leaven.data.transforms.geometric import (
     affine_nearest,
     cutout,
@@ -13,6 +22,17 @@ from leaven.data.transforms.geometric import (
     translate_x,
     translate_y,
 )
+from leaven.data.transforms.geometry import Geometry, between
+from leaven.data.transforms.moves import (
+    cropped,
+    mirrored,
+    quarter_turned,
+    scaled,
+    sheared,
+    shifted,
+    turned,
+    unmoved,
+)
 from leaven.data.transforms.photometric import (
     autocontrast,
     brightness,
@@ -23,33 +43,67 @@ from leaven.data.transforms.photometric import (
     sharpness,
     solarize,
 )
+from leaven.data.transforms.placed import Erase, ScaleCropFlip, Seen, StrongPlaced
 from leaven.data.transforms.randaugment import OPERATIONS, RandAugment, apply_operations
+from leaven.data.transforms.regions import (
+    box_masks,
+    covered,
+    mask_boxes,
+    oddly_covered,
+)
 from leaven.data.transforms.views import Cutout, Strong, Weak
 
 __all__ = [
+    "COLOUR_OPERATIONS",
+    "DETECTOR_COLOURS",
     "OPERATIONS",
+    "ColourChain",
+    "ColourJitter",
     "Cutout",
+    "Erase",
+    "Geometry",
     "RandAugment",
+    "ScaleCropFlip",
+    "Seen",
     "Strong",
+    "StrongColour",
+    "StrongPlaced",
     "Weak",
     "affine_nearest",
     "apply_operations",
     "autocontrast",
+    "between",
+    "box_masks",
     "brightness",
     "color",
     "contrast",
+    "covered",
+    "cropped",
     "cutout",
     "equalize",
     "flip_and_shift",
+    "gaussian_blur",
+    "greyed",
     "horizontal_flip",
+    "hue",
+    "mask_boxes",
+    "mirrored",
+    "oddly_covered",
     "posterize",
+    "quarter_turned",
     "quarter_turns",
+    "random_blocks",
     "rotate",
+    "scaled",
     "sharpness",
     "shear_x",
     "shear_y",
+    "sheared",
     "shift_reflect",
+    "shifted",
     "solarize",
     "translate_x",
     "translate_y",
+    "turned",
+    "unmoved",
 ]

@@ -1,0 +1,113 @@
+"""The sizes of pictures from their headers, and which of them can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from leaven.data.files import PictureError, PictureInfo, pool, probe
+from leaven.data.listing import some
+from leaven.data.sources import SourceList
+from leaven.errors import DataError
+
+_UNREADABLE_SHARE = 0.01
+_EXTREME_RATIO = 10.0
+
+
+@dataclass(frozen=True)
+class Sized:
+    """Pictures whose headers could be read.
+
+    Attributes:
+        kept: their positions among those asked for, in order.
+        sizes: (k, 2) int64, height and width.
+        notes: what people should know.
+    """
+
+    kept: list[int]
+    sizes: Tensor
+    notes: list[str]
+
+
+def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Sized:
+    """Reads the header of every picture, and leaves out those that cannot be read.
+
+    Raises:
+        DataError: there is no picture, or more than 1 % of them (but at least one) cannot be read.
+    """
+    count = len(names)
+
+    def look(item: int) -> PictureInfo | PictureError:
+        try:
+            return probe(sources[item], names[item])
+        except PictureError as error:
+            return error
+
+    found = list(pool().map(look, range(count)))
+    failed = [error for error in found if isinstance(error, PictureError)]
+    infos = {item: info for item, info in enumerate(found) if isinstance(info, PictureInfo)}
+    listed = some([f"{error.name} ({error.reason})" for error in failed])
+    if not infos or len(failed) > max(1, int(_UNREADABLE_SHARE * count)):
+        raise DataError(
+            f"{len(failed)} of {count} pictures of {where} could not be read"
+            + (f": {listed}." if failed else "."),
+            "at least one picture, and at most 1 % that cannot be read",
+            "check the path, and replace or remove these files with what is said of them.",
+        )
+    notes = []
+    if failed:
+        one = len(failed) == 1
+        are = "picture could not be read and was" if one else "pictures could not be read and were"
+        notes.append(f"{len(failed)} {are} left out, with what is said of it: {listed}.")
+    long = [
+        f"{names[item]} ({info.width}x{info.height})"
+        for item, info in infos.items()
+        if max(info.width, info.height) > _EXTREME_RATIO * min(info.width, info.height)
+    ]
+    if long:
+        notes.append(
+            f"{len(long)} {'picture is' if len(long) == 1 else 'pictures are'} more than "
+            f"{_EXTREME_RATIO:g} times as long as wide: {some(long)}."
+        )
+    sizes = torch.tensor([(info.height, info.width) for info in infos.values()], dtype=torch.int64)
+    return Sized(list(infos), sizes, notes)
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """The readable pictures of a folder.
+
+    Attributes:
+        root: the folder.
+        files: their relative paths.
+        sizes: their heights and widths.
+        unreadable: the relative paths of pictures that cannot be read.
+        notes: what people should know.
+    """
+
+    root: Path
+    files: list[str]
+    sizes: Tensor
+    unreadable: frozenset[str]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, root: Path, files: Sequence[str]) -> PictureFiles:
+        """Reads the headers of ``files``; see ``picture_sizes`` for the errors."""
+        sized = picture_sizes([root / name for name in files], files, str(root))
+        kept = [files[item] for item in sized.kept]
+        return cls(root, kept, sized.sizes, frozenset(files) - set(kept), sized.notes)
+
+    @property
+    def sources(self) -> list[Path]:
+        """Where the pictures are."""
+        return [self.root / name for name in self.files]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The position of each picture."""
+        return {name: row for row, name in enumerate(self.files)}

@@ -1,0 +1,138 @@
+"""COCO segments, polygons and run lengths, as checked masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from leaven.data.readers.box_rows import number
+from leaven.errors import DataError
+
+_FAR = 10
+"""How many times the longer side of its picture a corner of a polygon may lie away from it."""
+
+_LONGEST_NUMBER = 7
+"""Letters of a number in compressed run lengths: 5 bits each, and the runs have 32."""
+
+
+def run_of_segment(segment: Any, size: tuple[int, int], where: str) -> bytes:
+    """The compressed run lengths of a ``segmentation``: polygons, run lengths, or compressed ones.
+
+    Polygons are filled as pycocotools does; of several, the union is taken.
+
+    Args:
+        segment: what the annotation says.
+        size: height and width of the picture.
+        where: which annotation this is, for errors.
+
+    Raises:
+        DataError: it is none of these, or made for a picture of another size.
+    """
+    if isinstance(segment, dict):
+        return _run_of_counts(segment, size, where)
+    if not isinstance(segment, list) or not segment:
+        raise _refused(where, "has no segmentation", "polygons or run lengths")
+    parts = segment if all(isinstance(part, list) for part in segment) else [segment]
+    return run_of_polygons([_corners(part, where) for part in parts], size, where)
+
+
+def run_of_polygons(
+    polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], where: str
+) -> bytes:
+    """The compressed run lengths of the union of ``polygons``, each (v, 2) of x, y in pixels.
+
+    Raises:
+        DataError: a polygon has less than three corners, or lies far outside the picture.
+    """
+    reach = _FAR * max(size)
+    for polygon in polygons:
+        if len(polygon) < 3:
+            raise _refused(where, f"has a polygon of {len(polygon)} corners", "at least three")
+        # The time and memory that filling takes grow with the length of the outline.
+        if np.abs(polygon).max() > reach:
+            raise _refused(
+                where,
+                f"has a polygon with a corner at {np.abs(polygon).max():g}",
+                f"corners near the picture of {size[1]}x{size[0]}",
+            )
+    made = coco.frPyObjects([polygon.reshape(-1).tolist() for polygon in polygons], *size)
+    # Filling may leave runs of no length; a union of two masks has none.
+    merged: bytes = coco.merge([*made, made[0]])["counts"]
+    return merged
+
+
+def hull(polygons: Sequence[NDArray[np.float64]]) -> tuple[float, float, float, float]:
+    """The x1, y1, x2, y2 around all corners of ``polygons``."""
+    corners = np.concatenate(polygons)
+    x1, y1 = corners.min(0).tolist()
+    x2, y2 = corners.max(0).tolist()
+    return x1, y1, x2, y2
+
+
+def _corners(part: list[Any], where: str) -> NDArray[np.float64]:
+    if len(part) % 2:
+        raise _refused(where, f"has a polygon of {len(part)} numbers", "x and y of each corner")
+    values = [number(value, "a corner at", where) for value in part]
+    return np.array(values, dtype=np.float64).reshape(-1, 2)
+
+
+def _run_of_counts(segment: dict[str, Any], size: tuple[int, int], where: str) -> bytes:
+    if segment.get("size") != list(size):
+        raise _refused(
+            where,
+            f"has run lengths for the size {str(segment.get('size'))[:60]}",
+            f"[{size[0]}, {size[1]}], height and width of the picture",
+        )
+    counts = segment.get("counts")
+    if isinstance(counts, str):
+        letters = counts.encode("utf-8", "replace")
+        # pycocotools reads past the picture where the runs do, so they are checked before.
+        _check_counts(_decompressed(letters, where), size, where)
+        return letters
+    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+        raise _refused(
+            where, "has run lengths that are no whole numbers", "a list of whole numbers"
+        )
+    _check_counts(counts, size, where)
+    packed: bytes = coco.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"]
+    return packed
+
+
+def _check_counts(counts: Sequence[int], size: tuple[int, int], where: str) -> None:
+    if min(counts, default=0) < 0 or sum(counts) != math.prod(size):
+        raise _refused(
+            where,
+            f"has run lengths of {sum(counts)} pixels in all"
+            if min(counts, default=0) >= 0
+            else "has a run length below zero",
+            f"the {math.prod(size)} pixels of the picture",
+        )
+
+
+def _decompressed(letters: bytes, where: str) -> list[int]:
+    """The run lengths in COCO's letters: base 32, low digits first, from the fourth on as the
+    difference from the run but one before."""
+    codes = np.frombuffer(letters, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 32) == 0)
+    lengths = np.diff(ends, prepend=-1)
+    whole = len(codes) > 0 and len(ends) > 0 and ends[-1] == len(codes) - 1
+    if not whole or codes.min() < 0 or codes.max() > 63 or lengths.max() > _LONGEST_NUMBER:
+        raise _refused(where, "has damaged compressed run lengths", "COCO's compressed run lengths")
+    place = np.arange(len(codes)) - np.repeat(ends - lengths + 1, lengths)
+    digits = (codes & 31) << (5 * place)
+    values = np.add.reduceat(digits, ends - lengths + 1)
+    values = values - np.where(codes[ends] & 16, 1 << (5 * lengths), 0)
+    # Runs 1, 3, 5, ... and 2, 4, 6, ... each add up; run 0 stands alone, run 2 begins its chain.
+    values[1::2] = values[1::2].cumsum()
+    values[2::2] = values[2::2].cumsum()
+    found: list[int] = values.tolist()
+    return found
+
+
+def _refused(where: str, problem: str, expected: str) -> DataError:
+    return DataError(f"{where} {problem}.", expected, "correct or remove the annotation.")

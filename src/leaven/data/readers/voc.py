@@ -1,0 +1,189 @@
+"""Pascal VOC folders of boxes: an XML file for each picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import torch
+
+from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.listing import SPLITS, ordered_classes, some
+from leaven.data.readers.box_rows import BoxRows, number, share, source_of
+from leaven.data.readers.class_names import class_names
+from leaven.data.readers.picture_sizes import PictureFiles
+from leaven.data.readers.tree import (
+    IMAGE_FOLDERS,
+    Tree,
+    by_stem,
+    inside,
+    listed_splits,
+    short_names,
+    split_of_path,
+    without_suffix,
+)
+from leaven.errors import DataError
+from leaven.labels.classes import Source
+
+ANNOTATION_FOLDERS = frozenset({"annotations"})
+"""The folder names, in lower case, that hold the XML files."""
+
+_MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
+
+
+def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
+    """Pictures with an XML file of the same name, in ``JPEGImages`` and ``Annotations`` or beside.
+
+    VOC counts pixels from 1 and includes the last: the box is ``xmin - 1, ymin - 1, xmax, ymax``.
+    ``difficult`` is ``crowd``. The elements ``score``, ``weight`` and ``source`` that ``write_voc``
+    adds are taken where they are. A picture without a file has no label; a file without objects
+    says that nothing is in the picture. The splits are those of ``ImageSets/Main``, else of the
+    folders, else train. The classes are those of classes.json or classes.txt, else the names in
+    alphabetical order.
+
+    Args:
+        tree: the folder of the pictures.
+        labels: the folder of the XML files, often the same.
+
+    Raises:
+        DataError: a file is damaged, belongs to no picture, or has a box that cannot be.
+    """
+    photos = tree.photos(labels, _MASK_FOLDERS)
+    found = PictureFiles.of(tree.root, photos)
+    stems = by_stem(photos, IMAGE_FOLDERS, "an XML file")
+    files = _files_of_pictures(labels, stems)
+    said = class_names(tree)
+    objects = {picture: root.findall("object") for picture, root in files.items()}
+    names = {_text(one, "name", picture) for picture, some in objects.items() for one in some}
+    classes = ordered_classes(names) if said is None else said.names
+    if said is not None and names - set(classes):
+        raise DataError(
+            f"The XML files have the classes {some(sorted(names - set(classes)))}.",
+            f"the classes of {said.file}: " + some(classes, 30),
+            "correct the names or the list of classes.",
+        )
+    rows = BoxRows(found.sizes, masks=False)
+    place = found.rows
+    for picture, root in files.items():
+        if picture not in found.unreadable:
+            _check_size(root, picture, rows.size(place[picture]))
+            for order, one in enumerate(objects[picture], 1):
+                _add(one, rows, place[picture], classes, f"Object {order} of {picture}")
+    known = torch.tensor([name in files for name in found.files], dtype=torch.bool)
+    splits = listed_splits(tree, split_lists(tree, "main"), stems)
+    return AnnotatedListing(
+        name=tree.root.resolve().name,
+        sources=found.sources,
+        names=short_names(found.files),
+        splits=[splits.get(name) or split_of_path(name) or "train" for name in found.files],
+        classes=classes,
+        sizes=found.sizes,
+        known=known,
+        boxes=rows.labels(known),
+        notes=(*found.notes, *rows.notes),
+    )
+
+
+def split_lists(tree: Tree, kind: str) -> dict[str, str]:
+    """The split of each list of VOC in ``ImageSets``, and of lists at the top of the folder.
+
+    Args:
+        tree: the folder.
+        kind: "main" or "segmentation", the folder in ``ImageSets``.
+    """
+    lists = {}
+    for name in tree.ending(".txt"):
+        path = PurePosixPath(name)
+        folders = [folder.lower() for folder in path.parts[:-1]]
+        if path.stem.lower() in SPLITS and folders in ([], ["imagesets", kind]):
+            lists[name] = SPLITS[path.stem.lower()]
+    return lists
+
+
+def _files_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
+    """The root of the XML file of each picture that has one."""
+    files: dict[str, Element] = {}
+    alone = []
+    for stem, name in by_stem(labels.ending(".xml"), ANNOTATION_FOLDERS, "a picture").items():
+        root = _parsed(labels, name)
+        picture = stems.get(stem)
+        if (text := (root.findtext("filename") or "").strip()) != "":
+            said = PurePosixPath(inside(text, f"{labels.root / name}"))
+            beside = (PurePosixPath(stem).parent / said).as_posix()
+            picture = picture or stems.get(without_suffix(beside))
+        if picture is None or picture in files:
+            alone.append(name)
+        else:
+            files[picture] = root
+    if alone:
+        raise DataError(
+            f"{len(alone)} XML files of {labels.root} belong to no picture of their own: "
+            f"{some(alone)}.",
+            "a picture of the same name for each",
+            "add the pictures, or remove the files.",
+        )
+    return files
+
+
+def _parsed(labels: Tree, name: str) -> Element:
+    text = labels.text(name)
+    try:
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ValueError("it defines entities")
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise _refused(str(labels.root / name), f"is not XML as VOC has it ({error})") from error
+    if root.tag != "annotation":
+        raise _refused(str(labels.root / name), f"is XML with the root <{root.tag[:40]}>")
+    return root
+
+
+def _check_size(root: Element, picture: str, size: tuple[int, int]) -> None:
+    said = [root.findtext(f"size/{side}") for side in ("height", "width")]
+    values = [0.0 if text is None else number(text, "a size", picture) for text in said]
+    # Some programs write 0 where they do not know.
+    if all(values) and values != [*size]:
+        raise DataError(
+            f"The XML file of {picture} says that it is {values[1]:g}x{values[0]:g}; "
+            f"the picture is {size[1]}x{size[0]} as it is shown.",
+            "annotations that were made on this picture",
+            "correct the size, or put the picture back that was annotated.",
+        )
+
+
+def _add(one: Element, rows: BoxRows, row: int, classes: Sequence[str], where: str) -> None:
+    corners = one.find("bndbox")
+    if corners is None:
+        raise _refused(where, "has no bndbox")
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    x1, y1, x2, y2 = (number(corners.findtext(side), side, where) for side in sides)
+    difficult = number(one.findtext("difficult") or 0, "difficult", where)
+    source = one.findtext("source")
+    rows.add(
+        row,
+        [x1 - 1, y1 - 1, x2, y2],
+        classes.index(_text(one, "name", where)),
+        where,
+        crowd=not math.isclose(difficult, 0),
+        confidence=share(one.findtext("score") or 1, "the score", where),
+        weight=share(one.findtext("weight") or 1, "the weight", where),
+        source=Source.PERSON if source is None else source_of(source, where),
+    )
+
+
+def _text(one: Element, tag: str, where: str) -> str:
+    text = (one.findtext(tag) or "").strip()
+    if not text:
+        raise _refused(where, f"has an object without a {tag}")
+    return text
+
+
+def _refused(where: str, problem: str) -> DataError:
+    return DataError(
+        f"{where} {problem}.",
+        "<annotation> with an <object> of <name> and <bndbox> for each box",
+        "correct or remove the file.",
+    )

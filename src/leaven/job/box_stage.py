@@ -1,0 +1,63 @@
+"""A method that learned boxes, or boxes with masks, measured and written."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from leaven.data import ImageSet
+from leaven.job.stage import Stage, listed
+from leaven.labels import BoxLabels
+from leaven.methods import Fitted
+from leaven.quality.detection import match_boxes
+from leaven.report.dense_gallery import write_box_gallery
+
+
+class BoxStage(Stage[BoxLabels]):
+    """See ``Stage``."""
+
+    names: ClassVar[tuple[str, ...]] = ("map", "map50", "map75", "ar100")
+
+    def measure(
+        self, fitted: Fitted[Any, Any], held_out: ImageSet[BoxLabels]
+    ) -> dict[str, float | None]:
+        scores = self.trainer.judge(fitted.model, held_out)
+        if scores is None:
+            return dict.fromkeys(self.names)
+        self.per_class = {name: listed(values) for name, values in scores.per_class().items()}
+        found = scores.metrics()
+        self.trainer.health.calibration(found, self.trainer.step)
+        return {name: found.get(name) for name in self.names}
+
+    def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:
+        """``accuracy`` is the precision of the accepted boxes at an IoU of 0.5."""
+        trainer, labels = self.trainer, fitted.labels.cpu()
+        trainer.save_labels(trainer.last_round + 1, labels)
+        accepted = labels.keep(labels.accepted)
+        truth = self.data.unlabelled.truth.cpu()
+        judged = {}
+        if bool(truth.known.any()):
+            matches = match_boxes(accepted, truth, len(self.data.classes), masks=trainer.masks)
+            judged = {name: v for name, v in matches.metrics().items() if v == v}
+        return {
+            "items": len(labels),
+            "boxes": len(labels.boxes),
+            "accepted": len(accepted.boxes),
+            "accepted_share": labels.accepted_share,
+            "accuracy": judged.get("precision"),
+            "recall": judged.get("recall"),
+            "mean_iou": judged.get("mean_iou"),
+            "estimated_accuracy": float(accepted.confidence.mean())
+            if len(accepted.boxes)
+            else None,
+        }
+
+    def write_gallery(self, fitted: Fitted[Any, Any]) -> None:
+        unlabelled = self.trainer.data.unlabelled
+        write_box_gallery(
+            self.folder / "gallery.parquet",
+            unlabelled.shown.batch,
+            unlabelled.names,
+            self.data.classes,
+            fitted.labels.cpu(),
+            unlabelled.truth,
+        )

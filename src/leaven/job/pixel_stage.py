@@ -1,0 +1,65 @@
+"""A method that learned a class for each pixel, measured and written."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from leaven.data import ImageSet
+from leaven.data.pixel_maps import PixelMaps
+from leaven.job.stage import Stage, listed
+from leaven.methods import Fitted
+from leaven.report.dense_gallery import pixel_figures, write_pixel_gallery
+
+
+class PixelStage(Stage[PixelMaps]):
+    """See ``Stage``."""
+
+    names: ClassVar[tuple[str, ...]] = (
+        "miou", "pixel_accuracy", "mean_accuracy", "dice", "border_miou", "ece", "confidence",
+    )  # fmt: skip
+
+    def measure(
+        self, fitted: Fitted[Any, Any], held_out: ImageSet[PixelMaps]
+    ) -> dict[str, float | None]:
+        meter = self.trainer.judge(fitted.model, held_out)
+        found = meter.metrics()
+        self.per_class = {name: listed(values) for name, values in meter.per_class().items()}
+        self.reliability = meter.bins.reliability().as_dict()
+        self.trainer.health.calibration(found, self.trainer.step)
+        return {name: found.get(name) for name in self.names}
+
+    def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:
+        trainer, labels = self.trainer, fitted.labels.cpu()
+        trainer.save_labels(trainer.last_round + 1, labels)
+        unlabelled = self.data.unlabelled
+        # Every picture has equally many pixels, so that means of means are means.
+        figures = pixel_figures(labels, unlabelled.truth)
+        weight = labels.accepted.float().mean((1, 2))
+        return {
+            "items": len(labels),
+            "accepted": int((weight > 0).sum()),
+            "accepted_share": labels.accepted_share,
+            "accuracy": _mean(figures.right, weight),
+            "estimated_accuracy": _mean(figures.confidence, weight),
+        }
+
+    def write_gallery(self, fitted: Fitted[Any, Any]) -> None:
+        unlabelled = self.trainer.data.unlabelled
+        write_pixel_gallery(
+            self.folder / "gallery.parquet",
+            unlabelled.shown.batch,
+            unlabelled.names,
+            self.data.classes,
+            fitted.labels.cpu(),
+            unlabelled.truth,
+        )
+
+
+def _mean(values: Tensor, weight: Tensor) -> float | None:
+    """The weighted mean of what is known."""
+    known = ~values.isnan() & (weight > 0)
+    if not bool(known.any()):
+        return None
+    return float((values * weight)[known].sum() / weight[known].sum())
