@@ -20,7 +20,8 @@ STEP = {"ratio": 4, "ema": 0.99}
 CHANGES: dict[str, dict[str, Any]] = {
     "fixmatch, mean alignment": {"align": "mean"},
     "fixmatch, allocation": {"align": "allocation", "threshold": 0.8},
-    # Its batch holds both kinds of pictures.
+    # Their batches hold both kinds of pictures.
+    "curriculum-labeling": {"batch": 80},
     "pseudo-label-mixup": {"batch": 80, "min_labelled": 16},
 }
 """What is not the default of a method, or not said by the common step."""

@@ -15,7 +15,7 @@ from leaven.quality.segmentation import SegmentationMeter
 from leaven.train import BoxTrainer, Engine, PixelTrainer, Trainer
 
 PIXELS = ("miou", "border_miou", "pixel_accuracy", "mean_accuracy", "dice")
-BOXES = ("map", "map50", "map75", "ar100")
+BOXES = ("map", "map50", "map75", "ar100", "aji", "pq", "dice")
 BATCH = 16
 
 
@@ -58,8 +58,9 @@ def _pixels(trainer: PixelTrainer, fitted: Fitted[Any, PixelLabels]) -> dict[str
 
 
 def _boxes(trainer: BoxTrainer, fitted: Fitted[Any, BoxLabels]) -> dict[str, float]:
-    """COCO's figures of the test pictures, the AP50 of every class as ``ap50_NAME``, and
-    precision, recall and mean IoU of the accepted labels at an IoU of 0.5."""
+    """COCO's figures of the test pictures (and of masks AJI, PQ and object Dice), the AP50 of every
+    class as ``ap50_NAME``, and precision, recall and mean IoU of the accepted labels at an IoU of
+    0.5."""
     data = trainer.data
     scores = trainer.judge(fitted.model, data.test)
     assert scores is not None

@@ -1,12 +1,13 @@
 """Makes the pages that come from the code: one for each method, the comparison and the claims.
 
-``python docs/generate.py`` writes ``docs/methods/*.md``, ``docs/comparison.md`` and
+``python docs/generate.py`` writes ``docs/methods/TASK/*.md``, ``docs/comparison.md`` and
 ``docs/claims.md``; mkdocs calls ``on_config`` to put the methods into the navigation.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +16,60 @@ ROOT = DOCS.parent
 NOT_MEASURED = "No claim has been measured yet; `make claims` does it.\n"
 
 
-def main() -> None:
-    from leaven.methods import all_methods
+Key = tuple[str, str]
+"""A task and the name of a method."""
 
-    methods = list(all_methods().values())
-    results = read_results(ROOT / "claims" / "results")
+
+def main() -> None:
+    from leaven.methods import TASKS, all_methods
+
+    methods = {task: list(all_methods(task).values()) for task in TASKS}
+    names = {task: {method.card.name for method in found} for task, found in methods.items()}
+    results = read_results(ROOT / "claims" / "results", names)
     folder = DOCS / "methods"
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.md"):
-        old.unlink()
-    for method in methods:
-        page = method_page(method, results.get(method.card.name, {}))
-        (folder / f"{method.card.name}.md").write_text(page)
+    shutil.rmtree(folder, ignore_errors=True)
+    for task, found in methods.items():
+        (folder / task).mkdir(parents=True)
+        for method in found:
+            page = method_page(method, results.get((task, method.card.name), {}))
+            (folder / task / f"{method.card.name}.md").write_text(page)
     (folder / "index.md").write_text(index_page(methods))
-    (DOCS / "comparison.md").write_text(comparison_page(results.get("auto", {})))
+    auto = results.get(("classification", "auto"), {})
+    (DOCS / "comparison.md").write_text(comparison_page(auto))
     claims = ROOT / "CLAIMS.md"
     text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
     (DOCS / "claims.md").write_text(text)
 
 
-def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results of the claims by method, then by claim.
+def read_results(folder: Path, names: dict[str, set[str]]) -> dict[Key, dict[str, Any]]:
+    """The results of the claims by task and method, then by claim.
 
     A claim stands under the method it is about, and under each method that it compares, there with
-    the expectations of that one alone.
+    the expectations of that one alone. ``names`` are those of the methods, by task.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[Key, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
-        found.setdefault(result["method"], {})[path.stem] = result
+        main = result["method"]
+        task = next((each for each, known in names.items() if main in known), "classification")
+        found.setdefault((task, main), {})[path.stem] = result
         for name in result.get("mean", {}):
             own = [row for row in result["expectations"] if row["text"].startswith(f"{name} ")]
-            if own and name != result["method"]:
-                found.setdefault(name, {})[path.stem] = {**result, "expectations": own}
+            if own and name != main and name in names[task]:
+                found.setdefault((task, name), {})[path.stem] = {**result, "expectations": own}
     return found
 
 
-def index_page(methods: list[Any]) -> str:
-    cards = [method.card for method in methods]
-    rows = [
-        (f"[{card.name}]({card.name}.md)", card.evidence, source(card), card.summary)
-        for card in cards
-    ]
+def index_page(methods: dict[str, list[Any]]) -> str:
+    lines = ["# Methods"]
     columns = ("method", "learns from", "source", "how it works")
-    return "\n".join(["# Methods", "", *table(columns, rows), ""])
+    for task, found in methods.items():
+        rows = [
+            (f"[{card.name}]({task}/{card.name}.md)", card.evidence, source(card), card.summary)
+            for card in (method.card for method in found)
+        ]
+        lines += ["", f"## {task.capitalize()}", "", *table(columns, rows)]
+    return "\n".join([*lines, ""])
 
 
 def method_page(method: Any, results: dict[str, Any]) -> str:
@@ -83,7 +94,7 @@ def method_page(method: Any, results: dict[str, Any]) -> str:
         f"**{card.title}.** {card.summary}",
         "",
         "```bash",
-        f"leaven run DATA --method {card.name}",
+        f"leaven run DATA{task_option(card.task)} --method {card.name}",
         "```",
         "",
         *table(("card", ""), [(name, text) for name, text in facts.items() if text]),
@@ -164,13 +175,17 @@ def comparison_notes(result: dict[str, Any]) -> list[str]:
 def claim_lines(results: dict[str, Any]) -> list[str]:
     rows = []
     for name, result in results.items():
-        anchor = f"[{name}](../claims.md#{name.replace('_', '-')})"
+        anchor = f"[{name}](../../claims.md#{name.replace('_', '-')})"
         for row in result["expectations"]:
             shown = "yes" if row["shown"] else "no"
             rows.append((anchor, row["text"], f"{row['measured']:.1f}", shown))
         if not result["expectations"]:
             rows.append((anchor, result["statement"], "not finished", ""))
     return table(("claim", "expected", "measured", "shown"), rows) if rows else []
+
+
+def task_option(task: str) -> str:
+    return "" if task == "classification" else f" --task {task}"
 
 
 def source(card: Any) -> str:
@@ -191,8 +206,9 @@ def on_config(config: Any) -> Any:
     """Puts the pages of the methods into the navigation."""
     for entry in config["nav"]:
         if "Methods" in entry:
-            pages = sorted(path.name for path in (DOCS / "methods").glob("*.md"))
-            entry["Methods"] += [f"methods/{name}" for name in pages if name != "index.md"]
+            for folder in sorted(path for path in (DOCS / "methods").iterdir() if path.is_dir()):
+                pages = sorted(f"methods/{folder.name}/{page.name}" for page in folder.iterdir())
+                entry["Methods"].append({folder.name.capitalize(): pages})
     return config
 
 

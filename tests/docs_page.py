@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import leaven.train.trainer
+import leaven.train.engine
 
 FENCE = re.compile(r'^```python(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 BUDGET = re.compile(r'(budget=|steps=|count=)("[^"]*"|\d+)')
@@ -29,7 +29,7 @@ def samples(page: Path) -> list[tuple[str, str]]:
 
 def main(page: Path) -> None:
     torch.set_num_threads(1)
-    leaven.train.trainer.choose_threads = lambda model, images: 1
+    leaven.train.engine.choose_threads = lambda model, images: 1
     found = samples(page)
     for title, code in found:
         if title:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leaven.cli.doctor import _step_seconds
-from leaven.methods import all_methods
+from leaven.methods import TASKS, all_methods
 from leaven.version import __version__
 
 
@@ -22,32 +22,46 @@ def doctor(leaven, *arguments):
 def test_every_method_is_listed(leaven):
     result = leaven("methods")
     assert result.exit_code == 0
-    for method in all_methods().values():
-        assert method.card.name in result.stdout
-        assert str(method.card.year or "") in result.stdout
+    for task in TASKS:
+        for method in all_methods(task).values():
+            assert method.card.name in result.stdout
+            assert str(method.card.year or "") in result.stdout
 
 
 def test_every_method_is_listed_as_json(leaven):
     found = json.loads(leaven("methods", "--json").stdout)
-    assert [entry["name"] for entry in found] == list(all_methods())
+    names = [(entry["task"], entry["name"]) for entry in found]
+    assert names == [(task, name) for task in TASKS for name in all_methods(task)]
     assert all(entry["summary"] and entry["hyperparameters"] for entry in found)
 
 
-@pytest.mark.parametrize("name", all_methods())
-def test_one_method_shows_card_and_hyperparameters(leaven, name):
-    method = all_methods()[name]
-    entry = json.loads(leaven("methods", name, "--json").stdout)
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task in TASKS for name in all_methods(task)]
+)
+def test_one_method_shows_card_and_hyperparameters(leaven, task, name):
+    method = all_methods(task)[name]
+    entry = json.loads(leaven("methods", name, "--task", task, "--json").stdout)
     assert entry["paper"] == method.card.paper
     rows = {row["name"]: row for row in entry["hyperparameters"]}
     assert rows.keys() == {row[0] for row in method.hyperparameters()}
     assert all(row["description"] and row["type"] for row in rows.values())
-    text = leaven("methods", name).stdout
+    text = leaven("methods", name, "--task", task).stdout
     assert method.card.title.split()[0] in text
     assert all(row.split(".")[-1] in text for row in rows)
 
 
 def test_unknown_method_is_suggested(refused):
     assert "'fixmatch'" in refused("methods", "fix-match")
+    assert "detection" in refused("methods", "--task", "detecton")
+
+
+def test_the_methods_of_one_task_are_listed(leaven):
+    found = json.loads(leaven("methods", "--task", "segmentation", "--json").stdout)
+    assert {entry["task"] for entry in found} == {"segmentation"}
+
+
+def test_a_method_of_another_task_says_so(refused):
+    assert "--task segmentation" in refused("methods", "cps", "--task", "detection")
 
 
 def test_doctor_looks_at_everything(leaven):

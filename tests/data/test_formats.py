@@ -13,6 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools.coco import COCO
+from tests.data.annotated_cases import (
+    CLASSES,
+    NAMES,
+    SIZES,
+    boxes_listing,
+    by_name,
+    check_boxes,
+    check_maps,
+    check_pictures,
+    maps_listing,
+    pictures,
+    random_boxes,
+)
 
 from leaven.data.annotated_listing import AnnotatedListing
 from leaven.data.formats import (
@@ -30,19 +43,6 @@ from leaven.data.readers.annotated import read_annotated
 from leaven.data.readers.segments import run_of_polygons
 from leaven.errors import DataError
 from leaven.labels import BoxLabels, Masks
-from tests.data.annotated_cases import (
-    CLASSES,
-    NAMES,
-    SIZES,
-    boxes_listing,
-    by_name,
-    check_boxes,
-    check_maps,
-    check_pictures,
-    maps_listing,
-    pictures,
-    random_boxes,
-)
 
 SPLITS = ("train", "val", "train", "test")
 seeds = st.integers(0, 2**32 - 1)
@@ -186,7 +186,9 @@ def test_supervision_opens_coco_yolo_and_voc(tmp_path: Path) -> None:
         listing = flat_listing()
         for write in (write_coco, write_yolo, write_voc):
             write(tmp_path / write.__name__, listing, every=True)
-        coco, yolo, voc = (tmp_path / write.__name__ for write in (write_coco, write_yolo, write_voc))
+        coco, yolo, voc = (
+            tmp_path / write.__name__ for write in (write_coco, write_yolo, write_voc)
+        )
         data_set = supervision.DetectionDataset
         opened = {
             "coco": data_set.from_coco(str(coco / "images"), str(coco / "annotations/train.json")),
@@ -273,7 +275,9 @@ def test_label_studio_tasks_say_boxes_scores_and_what_is_unlabelled(folder: Path
     assert [task["data"]["name"] for task in tasks] == list(NAMES)
     assert [len(task.get("predictions", [])) for task in tasks] == [1, 1, 0, 1]
     assert tasks[1]["predictions"] == [{"model_version": "leaven", "result": []}]
-    results = [one for task in tasks for each in task.get("predictions", []) for one in each["result"]]
+    results = [
+        one for task in tasks for each in task.get("predictions", []) for one in each["result"]
+    ]
     for row, one in enumerate(results):
         value, width, height = one["value"], one["original_width"], one["original_height"]
         corner = np.array([value["x"] * width, value["y"] * height]) / 100

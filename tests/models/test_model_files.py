@@ -169,14 +169,14 @@ def test_a_wrong_onnx_file_is_not_written(tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("onnxruntime")
     from leaven.models import onnx
 
-    export = onnx._export
+    export = onnx.write_graph
 
-    def perturbed(model: Classifier, images: torch.Tensor, path: Path) -> None:
-        export(model, images, path)
+    def perturbed(model: Classifier, images: torch.Tensor, path: Path, outputs: list[str]) -> None:
+        export(model, images, path, outputs)
         with torch.no_grad():
             model.head.bias.add_(1)  # type: ignore[operator]
 
-    monkeypatch.setattr(onnx, "_export", perturbed)
+    monkeypatch.setattr(onnx, "write_graph", perturbed)
     model = build("cnn-small", (1, 8, 8), options={"width": 8})
     with pytest.raises(ModelError, match="differs from torch by 1 in a logit"):
         export_onnx(model, tmp_path / "m.onnx")

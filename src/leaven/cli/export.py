@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaven.cli.output import print_json, stderr, stdout, words
-from leaven.errors import DataError, LeavenError, MissingExtraError, RunError
+from leaven.errors import DataError, LeavenError, MissingExtraError, ModelError, RunError
 
 if TYPE_CHECKING:
     from leaven.data import ImageSet
@@ -22,9 +22,23 @@ class Form(StrEnum):
     folder = "folder"
     csv = "csv"
     parquet = "parquet"
+    coco = "coco"
+    voc = "voc"
+    yolo = "yolo"
+    masks = "masks"
+    instances = "instances"
+    label_studio = "label-studio"
 
 
 _NAMES = {Form.folder: "pictures", Form.csv: "labels.csv", Form.parquet: "labels.parquet"}
+
+FORMS = {
+    "classification": (Form.folder, Form.csv, Form.parquet),
+    "segmentation": (Form.masks, Form.coco, Form.label_studio),
+    "detection": (Form.coco, Form.voc, Form.yolo, Form.label_studio),
+    "instance": (Form.coco, Form.yolo, Form.instances, Form.label_studio),
+}
+"""The forms that hold the labels of each task."""
 
 
 def export(
@@ -32,11 +46,24 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="The model as ONNX.")] = False,
     labels: Annotated[
         list[Form] | None,
-        typer.Option("--labels", help="The labelled data set in this form; may be repeated."),
+        typer.Option(
+            "--labels",
+            help="The labelled data set in this form; may be repeated. Classes: folder, csv, "
+            "parquet. Pixels: masks, coco, label-studio. Boxes: coco, voc, yolo, label-studio. "
+            "Masks of things: coco, yolo, instances, label-studio.",
+            show_choices=False,
+            metavar="FORM",
+        ),
     ] = None,
     accepted_only: Annotated[
-        bool, typer.Option("--accepted-only", help="Leave out items without an accepted label.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--accepted-only/--all",
+            help="Leave out what is not accepted. Without it, classification keeps such items "
+            "and marks them; pixels, boxes and masks that are not accepted are left out "
+            "unless --all is given.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Where the pictures are now, if they were moved."),
@@ -50,10 +77,12 @@ def export(
     """Write the model as ONNX and the labelled data set as files.
 
     Without --onnx and --labels, all of it: model.onnx, compared with the
-    outputs of torch; pictures/ with a folder for each class; labels.csv;
-    labels.parquet with the pictures inside. The data set is that of the
-    training items; held-out pictures are not in it. `leaven run` reads each
-    form of it again.
+    outputs of torch; and every form of the labels that the task has. For
+    classes: pictures/ with a folder for each class, labels.csv, and
+    labels.parquet with the pictures inside. For pixels, boxes and masks: a
+    folder in each form, with copies of the pictures. The data set is that of
+    the training items; held-out pictures are not in it. `leaven run` reads
+    each form of it again, but for Label Studio's.
 
     \b
     Examples:
@@ -61,16 +90,23 @@ def export(
         leaven export runs/mine --labels folder --accepted-only --out dataset/
         leaven export runs/mine --onnx
         leaven export runs/mine --labels csv --data /new/place/pictures
+        leaven export runs/cells --labels coco --labels yolo
     """
+    task = _task_of(run)
     forms = list(dict.fromkeys(labels or ()))
+    _check_forms(forms, task)
     everything = not onnx and not forms
     target = out or run / "export"
     written: dict[str, Any] = {}
     try:
         if onnx or everything:
             _write_onnx(run, target / "model.onnx", written, optional=everything)
-        if forms or everything:
-            _write_labels(run, target, forms or list(Form), data, accepted_only, written)
+        if (forms or everything) and task == "classification":
+            chosen = forms or list(FORMS[task])
+            _write_labels(run, target, chosen, data, bool(accepted_only), written)
+        elif forms or everything:
+            keep_all = accepted_only is False
+            _write_places(run, target, forms or list(FORMS[task]), data, keep_all, written)
     except LeavenError:
         _tell(written, json=False, show=lambda text: stderr().print(text))
         raise
@@ -85,12 +121,39 @@ def _tell(written: dict[str, Any], *, json: bool, show: Callable[[Any], None]) -
         show(words(f"{name}: {what['path']} ({what['note']})"))
 
 
-def _write_onnx(run: Path, path: Path, written: dict[str, Any], *, optional: bool) -> None:
-    from leaven.models import export_onnx, load_model
+def _task_of(run: Path) -> str:
+    """The task of a finished run."""
+    import json
 
+    _check_finished(run)
+    task = json.loads((run / "summary.json").read_text(encoding="utf-8")).get("task")
+    return str(task or "classification")
+
+
+def _check_forms(forms: list[Form], task: str) -> None:
+    foreign = [form for form in forms if form not in FORMS[task]]
+    if foreign:
+        raise DataError(
+            f"Labels for {task} cannot be written as {foreign[0]}.",
+            "one of: " + ", ".join(FORMS[task]),
+            "choose one of these forms.",
+        )
+
+
+def _write_onnx(run: Path, path: Path, written: dict[str, Any], *, optional: bool) -> None:
+    from torch import nn
+
+    from leaven.models import Classifier, Segmenter, export_onnx, load_model
+    from leaven.models.detection import Detector, export_detector
+
+    model = load_model(run / "model", nn.Module)
     try:
-        difference = export_onnx(load_model(run / "model"), path)
-    except MissingExtraError as error:
+        if isinstance(model, Detector):
+            difference = export_detector(model, path)
+        else:
+            assert isinstance(model, Classifier | Segmenter)
+            difference = export_onnx(model, path)
+    except (MissingExtraError, ModelError) as error:
         if not optional:
             raise
         stderr().print(words(f"no model.onnx: {error.found} {error.do}", style="yellow"))
@@ -114,7 +177,6 @@ def _write_labels(
     from leaven.labels import LabelStore
 
     writers = {Form.folder: write_folder, Form.csv: write_csv, Form.parquet: write_parquet}
-    _check_finished(run)
     names, labels, classes, _ = LabelStore(run / "labels").read()
     images = _pictures(run, names, moved)
     if accepted_only:
@@ -129,6 +191,42 @@ def _write_labels(
             "items": len(labels),
             "accepted": count,
             "note": f"{len(labels)} items, {count} with an accepted label",
+        }
+
+
+def _write_places(
+    run: Path,
+    target: Path,
+    forms: list[Form],
+    moved: Path | None,
+    keep_all: bool,
+    written: dict[str, Any],
+) -> None:
+    """Writes labels with places: each form is a folder with copies of the pictures."""
+    from leaven.data import formats
+    from leaven.job.labelled import labelled_listing
+
+    listing = labelled_listing(run, moved, accepted_only=not keep_all)
+    for form in forms:
+        path = target / form.value
+        if form == Form.masks:
+            done = formats.write_masks(path, listing)
+        else:
+            writers = {
+                Form.coco: formats.write_coco,
+                Form.voc: formats.write_voc,
+                Form.yolo: formats.write_yolo,
+                Form.instances: formats.write_instance_maps,
+                Form.label_studio: formats.write_label_studio,
+            }
+            done = writers[form](path, listing, every=keep_all)
+        note = f"{done.pictures} pictures, {done.labelled} labelled, {done.rows} labels"
+        written[form.value] = {
+            "path": str(path),
+            "pictures": done.pictures,
+            "labelled": done.labelled,
+            "rows": done.rows,
+            "note": " ".join([note, *done.notes]),
         }
 
 

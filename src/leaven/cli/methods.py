@@ -17,6 +17,14 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A method, to see all about it.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="classification, segmentation, detection or instance; all when left out.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the methods; with a name, show its card and its hyperparameters.
@@ -27,18 +35,25 @@ def methods(
     Examples:
         leaven methods
         leaven methods fixmatch
-        leaven methods fixmatch --json
+        leaven methods --task segmentation
+        leaven methods supervised --task detection --json
     """
-    from leaven.methods import all_methods, find_method
+    from leaven.methods import TASKS, all_methods, find_method
+    from leaven.train import trainer_of
 
+    if task is not None:
+        trainer_of(task)
     if name is None:
-        found = list(all_methods().values())
+        tasks = TASKS if task is None else (task,)
+        found = [method for each in tasks for method in all_methods(each).values()]
         if json:
             print_json([_record(method) for method in found])
         else:
             _print_all(found)
         return
-    method = find_method(name)
+    if task is None:
+        task = next((each for each in TASKS if name.lower() in all_methods(each)), TASKS[0])
+    method = find_method(name, task)
     if json:
         print_json(_record(method))
     else:

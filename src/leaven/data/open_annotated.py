@@ -82,7 +82,7 @@ def open_annotated(
     check_share("test_share", test_share, below=True)
     check_share("val_share", val_share, below=True)
     size = sides(image_size)
-    listing = _listing(source, task, annotations, seed)
+    listing = find_listing(source, task, annotations, seed)
     embedded = source in (None, SCENES)
     if embedded and labelled is None:
         labelled = LABELLED
@@ -96,9 +96,10 @@ def open_annotated(
     return _divided(boxes, listing, labelled, test_share, val_share, flip, experiment)
 
 
-def _listing(
+def find_listing(
     source: str | Path | None, task: Task, annotations: Path | None, seed: int
 ) -> AnnotatedListing:
+    """What lies at ``source``, before anything is decoded; see ``open_annotated``."""
     if source is None or source == SCENES:
         return listed_scenes(task, seed=seed)
     return read_annotated(Path(source).expanduser(), task, annotations)

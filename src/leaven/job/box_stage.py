@@ -20,11 +20,11 @@ class BoxStage(Stage[BoxLabels]):
     def measure(
         self, fitted: Fitted[Any, Any], held_out: ImageSet[BoxLabels]
     ) -> dict[str, float | None]:
-        scores = self.trainer.judge(fitted.model, held_out)
-        if scores is None:
+        judged = self.trainer.judge(fitted.model, held_out)
+        if judged is None:
             return dict.fromkeys(self.names)
-        self.per_class = {name: listed(values) for name, values in scores.per_class().items()}
-        found = scores.metrics()
+        self.per_class = {name: listed(values) for name, values in judged.per_class().items()}
+        found = judged.metrics()
         self.trainer.health.calibration(found, self.trainer.step)
         return {name: found.get(name) for name in self.names}
 
@@ -61,3 +61,9 @@ class BoxStage(Stage[BoxLabels]):
             fitted.labels.cpu(),
             unlabelled.truth,
         )
+
+
+class MaskStage(BoxStage):
+    """Boxes with masks: also the figures of the map of things."""
+
+    names: ClassVar[tuple[str, ...]] = (*BoxStage.names, "aji", "pq", "dice")

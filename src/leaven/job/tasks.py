@@ -10,7 +10,7 @@ from leaven.data.annotated_listing import TASKS
 from leaven.data.loading import Manner
 from leaven.data.open_annotated import open_annotated
 from leaven.errors import ConfigError
-from leaven.job.box_stage import BoxStage
+from leaven.job.box_stage import BoxStage, MaskStage
 from leaven.job.class_stage import ClassStage
 from leaven.job.config import RunConfig
 from leaven.job.pixel_stage import PixelStage
@@ -24,7 +24,7 @@ STAGES: dict[str, type[Stage[Any]]] = {
     "classification": ClassStage,
     "segmentation": PixelStage,
     "detection": BoxStage,
-    "instance": BoxStage,
+    "instance": MaskStage,
 }
 
 _CLASSES_ALONE = ("labels", "label_column", "truth_column", "labels_per_class", "features")

@@ -18,6 +18,13 @@ from leaven.models.mixture import mixture
 from leaven.models.onnx import export_onnx
 from leaven.models.patch_critic import PatchCritic
 from leaven.models.rewarder import Rewarder
+from leaven.models.segmentation import (
+    SegmentationNet,
+    Segmenter,
+    build_segmenter,
+    redraw_decoder,
+    segmenter_names,
+)
 from leaven.models.statistics import unmoved_statistics
 from leaven.models.structured import StructuredHead, structured
 from leaven.models.trained import trained_classes, trained_classifier
@@ -33,12 +40,15 @@ __all__ = [
     "OnBatches",
     "PatchCritic",
     "Rewarder",
+    "SegmentationNet",
+    "Segmenter",
     "StructuredHead",
     "Translator",
     "average_states",
     "batch_statistics",
     "build_estimator",
     "build_model",
+    "build_segmenter",
     "capture",
     "default_model",
     "disjoint_average",
@@ -53,7 +63,9 @@ __all__ = [
     "model_names",
     "new_denoiser",
     "perceptron",
+    "redraw_decoder",
     "save_model",
+    "segmenter_names",
     "stack",
     "structured",
     "train_only",

@@ -239,14 +239,16 @@ def feature_width(name: str, model: nn.Module, shape: tuple[int, ...]) -> int:
     return features.shape[1]
 
 
-def no_such(library: str, name: str, known: Iterable[str], example: str) -> ModelError:
-    """The error for a model that ``library`` does not have."""
+def no_such(
+    library: str, name: str, known: Iterable[str], example: str, kind: str = "classification"
+) -> ModelError:
+    """The error for a ``kind`` of model that ``library`` does not have."""
     names = list(known)
     close = nearest(name, names)
     if close.startswith("Known names"):
         close = f"There are {len(names)} names; see the documentation of {library}."
     return ModelError(
-        f"{library} has no classification model named {name!r}.",
+        f"{library} has no {kind} model named {name!r}.",
         f"the name of a {library} model, such as '{example}'",
         close,
     )

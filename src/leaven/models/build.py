@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -38,6 +38,7 @@ PIXELS = "pixels"
 """The backbone that gives the raw pixels."""
 STACKED = "+"
 """Between a backbone and what stands on its features: ``timm:resnet18+mlp``."""
+Net = TypeVar("Net", bound=nn.Module)
 _SEVERAL = re.compile(rf"(\d+){SEVERAL}(.+)")
 _WIDE = re.compile(r"wrn-(\d+)-(\d+)")
 _CIFAR = re.compile(r"cifar-resnet-(\d+)")
@@ -84,14 +85,14 @@ def build_model(
     spec = ModelSpec(
         name,
         tuple(str(c) for c in classes),
-        _checked_shape(shape),
-        _per_channel("mean", mean, shape[0]),
-        _per_channel("std", std, shape[0]),
+        checked_shape(shape),
+        per_channel("mean", mean, shape[0]),
+        per_channel("std", std, shape[0]),
         float(dropout),
         dict(options or {}),
         dict(head or {}),
     )
-    _check(spec)
+    check_spec(spec)
     local = weights if weights is not None and is_file_name(weights) else None
     published = str(weights) if weights is not None and local is None else None
     if published is not None and ":" not in name:
@@ -177,6 +178,15 @@ def _small(spec: ModelSpec) -> nn.Module:
             "one of: " + ", ".join(_VECTORS),
             "Use one of these on features, or leave the features out.",
         )
+    return with_options(build, spec)
+
+
+def with_options(build: Callable[..., Net], spec: ModelSpec) -> Net:
+    """``build(shape, **options)``; what does not fit its keyword arguments is told in leaven's way.
+
+    Raises:
+        ModelError: for an option that ``build`` does not have, or a value that it does not take.
+    """
     known = {n for n, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY}
     if isinstance(build, partial):
         known -= set(build.keywords)
@@ -249,7 +259,8 @@ def load_encoder(
     )
 
 
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """(C, H, W) or (D,) as whole numbers, or a ``ModelError``."""
     if len(shape) not in (1, 3) or min(shape) < 1:
         raise ModelError(
             f"The picture shape {tuple(shape)}.",
@@ -259,7 +270,8 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+def per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One of ``values`` per channel, or a ``ModelError`` about the argument ``name``."""
     if len(values) == 1:
         return (float(values[0]),) * channels
     if len(values) != channels:
@@ -271,7 +283,8 @@ def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[flo
     return tuple(float(v) for v in values)
 
 
-def _check(spec: ModelSpec) -> None:
+def check_spec(spec: ModelSpec) -> None:
+    """A ``ModelError`` for one class, an impossible rate of dropout or spread."""
     if len(spec.classes) < 2:
         raise ModelError(
             f"{len(spec.classes)} class(es): {list(spec.classes)}.",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What is needed to build a classifier again.
+    """What is needed to build a model again.
 
     Attributes:
         name: ``"cnn-small"``, ``"wrn-28-2"``, ``"timm:resnet18"``, ``"torchvision:resnet18"``, ...
@@ -23,6 +23,8 @@ class ModelSpec:
         dropout: the rate in front of the head.
         options: further keyword arguments of the builder.
         head: of a ``StructuredHead``; empty for a linear one.
+        task: ``"classification"``, ``"segmentation"``, ``"detection"``, or ``"instance"`` for boxes
+            with masks.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ModelSpec:
     dropout: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     head: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,27 +1,38 @@
-"""A classifier in a folder: ``model.safetensors`` and ``model.json``."""
+"""A model in a folder: ``model.safetensors`` and ``model.json``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
 
 from leaven.atomic import replacing
 from leaven.errors import LeavenError, ModelError
 from leaven.models.build import build_model
 from leaven.models.classifier import Classifier, ModelSpec
+from leaven.models.segmentation.build import segmenter_of
+from leaven.models.segmentation.segmenter import Segmenter
 from leaven.models.weights import load_into, read_weights
 from leaven.version import __version__
 
+if TYPE_CHECKING:
+    from leaven.models.detection.detector import Detector
+
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def save_model(model: Classifier, folder: Path | str, extra: dict[str, Any] | None = None) -> Path:
+def save_model(
+    model: Classifier | Segmenter | Detector,
+    folder: Path | str,
+    extra: dict[str, Any] | None = None,
+) -> Path:
     """Write ``model`` into ``folder`` and return the folder.
 
     ``model.json`` holds the version of leaven, the ``spec`` and what is in ``extra`` (JSON
@@ -53,13 +64,26 @@ def save_model(model: Classifier, folder: Path | str, extra: dict[str, Any] | No
     return folder
 
 
-def load_model(folder: Path | str) -> Classifier:
-    """The classifier in ``folder``, on the CPU and in evaluation mode.
+@overload
+def load_model(folder: Path | str) -> Classifier: ...
+
+
+@overload
+def load_model(folder: Path | str, kind: type[Model]) -> Model: ...
+
+
+def load_model(folder: Path | str, kind: type[nn.Module] = Classifier) -> nn.Module:
+    """The model in ``folder``, on the CPU and in evaluation mode.
 
     The state of torch's random generator is left as it was.
 
+    Args:
+        folder: what ``save_model`` wrote.
+        kind: ``Classifier``, ``Segmenter`` or ``Detector``; ``nn.Module`` takes whatever is there.
+
     Raises:
-        ModelError: when a file is missing or damaged, or the two do not fit each other.
+        ModelError: when a file is missing or damaged, the two do not fit each other, or the model
+            is not of the ``kind``.
         MissingExtraError: when the net needs a package that is not installed.
     """
     folder = Path(folder)
@@ -68,18 +92,36 @@ def load_model(folder: Path | str) -> Classifier:
         raise _missing(folder / WEIGHTS)
     state = read_weights(folder / WEIGHTS)
     with torch.random.fork_rng(devices=[]):
-        model = build_model(
-            spec.name,
-            spec.classes,
-            spec.shape,
-            mean=spec.mean,
-            std=spec.std,
-            dropout=spec.dropout,
-            options=spec.options,
-            head=spec.head,
+        model = _built(spec)
+    if not isinstance(model, kind):
+        raise ModelError(
+            f"The model in {folder} is for {spec.task}: {spec.name!r}.",
+            f"a {kind.__name__.lower()}",
+            "Give the folder of a model for this task.",
         )
     load_into(model, state, folder / WEIGHTS)
     return model.eval()
+
+
+def _built(spec: ModelSpec) -> nn.Module:
+    """A model of the spec, with random start values."""
+    if spec.task == "segmentation":
+        return segmenter_of(spec)
+    if spec.task in ("detection", "instance"):
+        # Only here, because torchvision's detectors take a second to import.
+        from leaven.models.detection.build import detector_of
+
+        return detector_of(spec)
+    return build_model(
+        spec.name,
+        spec.classes,
+        spec.shape,
+        mean=spec.mean,
+        std=spec.std,
+        dropout=spec.dropout,
+        options=spec.options,
+        head=spec.head,
+    )
 
 
 def _read_spec(path: Path) -> ModelSpec:

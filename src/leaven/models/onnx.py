@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,32 +17,36 @@ from torch import Tensor
 from leaven.atomic import replacing
 from leaven.errors import MissingExtraError, ModelError
 from leaven.models.classifier import Classifier
+from leaven.models.segmentation.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from leaven.models.detection.detector import Detector
 
 TOLERANCE = 1e-3
 """The largest difference of a logit from torch's, relative to the largest logit or 1."""
 
 
-def export_onnx(model: Classifier, path: Path | str, *, check: bool = True) -> float:
+def export_onnx(model: Classifier | Segmenter, path: Path | str, *, check: bool = True) -> float:
     """Write ``model`` as ONNX and return the largest difference of its logits from torch's.
 
     The graph has the input ``images``, uint8 (batch, C, H, W) with any batch size, and the output
-    ``logits``, float32 (batch, K); normalisation is inside. Pictures as float in [0, 1] are
-    turned into uint8 by ``round(255 * images)``. The weights are inside the one file. With
-    ``check=False`` nothing is compared and 0 is returned.
+    ``logits``, float32 (batch, K), of a segmenter (batch, K, H, W); normalisation is inside.
+    Pictures as float in [0, 1] are turned into uint8 by ``round(255 * images)``. The weights are
+    inside the one file. With ``check=False`` nothing is compared and 0 is returned.
 
     Raises:
         MissingExtraError: when onnx, onnxscript or onnxruntime is not installed.
         ModelError: when the net cannot be exported or the file written, or a difference is above
             ``TOLERANCE * max(1, largest logit)``; nothing is written then.
     """
-    _need_packages(check)
+    need_packages(check)
     path = Path(path)
     still = copy.deepcopy(model).cpu().float().eval()
     still.precision = None
-    images = _sample(still, 2)
+    images = sample_pictures(still, 2)
     try:
         with replacing(path) as partial:
-            _export(still, images, partial)
+            write_graph(still, images, partial, ["logits"])
             return _difference(still, partial) if check else 0.0
     except OSError as error:
         raise ModelError(
@@ -51,16 +56,23 @@ def export_onnx(model: Classifier, path: Path | str, *, check: bool = True) -> f
         ) from error
 
 
-def _export(model: Classifier, images: Tensor, path: Path) -> None:
+def write_graph(
+    model: Classifier | Segmenter | Detector, images: Tensor, path: Path, outputs: list[str]
+) -> None:
+    """``model`` traced on ``images``, with any batch size and the names of its ``outputs``.
+
+    Raises:
+        ModelError: when it cannot be exported.
+    """
     batch = torch.export.Dim("batch", min=1)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             torch.onnx.export(
                 model,
                 (images,),
                 str(path),
                 input_names=["images"],
-                output_names=["logits"],
+                output_names=outputs,
                 dynamic_shapes={"images": {0: batch}},
                 dynamo=True,
                 external_data=False,
@@ -74,14 +86,14 @@ def _export(model: Classifier, images: Tensor, path: Path) -> None:
         ) from error
 
 
-def _difference(model: Classifier, path: Path) -> float:
+def _difference(model: Classifier | Segmenter, path: Path) -> float:
     """Compared at batch sizes other than the one that was traced."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     worst, scale = 0.0, 1.0
     for size in (1, 5):
-        images = _sample(model, size)
+        images = sample_pictures(model, size)
         with torch.no_grad():
             expected = model(images)
         (found,) = session.run(["logits"], {"images": images.numpy()})
@@ -96,13 +108,15 @@ def _difference(model: Classifier, path: Path) -> float:
     return worst
 
 
-def _sample(model: Classifier, size: int) -> Tensor:
+def sample_pictures(model: Classifier | Segmenter | Detector, size: int) -> Tensor:
+    """``size`` pictures of noise as ``model`` takes them, always the same."""
     generator = torch.Generator().manual_seed(size)
     shape = (size, *model.spec.shape)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def _need_packages(check: bool) -> None:
+def need_packages(check: bool) -> None:
+    """A ``MissingExtraError`` where a package for the export, or the check of it, is missing."""
     for package in ("onnx", "onnxscript", *(("onnxruntime",) if check else ())):
         try:
             __import__(package)
@@ -111,7 +125,7 @@ def _need_packages(check: bool) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter reports its own progress; what goes wrong is raised."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -94,12 +94,12 @@ def label_pass(model: nn.Module, images: Tensor) -> Tensor:
     Source: Arazo et al., Pseudo-Labeling and Confirmation Bias, IJCNN 2020 (its code).
     Used by: 007.
     """
-    with _modes_kept(model):
+    with modes_kept(model):
         model.eval()
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.training = True
-        return model(images.to(_device(model))).softmax(1, dtype=torch.float32)
+        return model(images.to(device_of(model))).softmax(1, dtype=torch.float32)
 
 
 def _over(
@@ -110,9 +110,9 @@ def _over(
 ) -> tuple[Tensor, ...]:
     if batch_size < 1:
         raise ValueError(f"a batch has at least one picture, not {batch_size}")
-    device, parts = _device(model), []
+    device, parts = device_of(model), []
     # Tensors of inference_mode could not be trained on later, so no_grad.
-    with _modes_kept(model), torch.no_grad():
+    with modes_kept(model), torch.no_grad():
         model.eval()
         # No picture is one empty batch: the model says how wide the empty result is.
         for start in range(0, max(1, len(pixels)), batch_size):
@@ -123,7 +123,7 @@ def _over(
 
 
 @contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
+def modes_kept(model: nn.Module) -> Iterator[None]:
     """Puts every submodule back in its mode: some may be frozen in eval mode."""
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -133,6 +133,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Where the first weight of ``model`` lies; the CPU where it has none."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device

@@ -14,6 +14,7 @@ from leaven.train.engine import Batch, Engine
 from leaven.train.keep import Keep
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.pixel_trainer import PixelTrainer
+from leaven.train.rollback import Rollback
 from leaven.train.settings import Settings
 from leaven.train.tasks import trainer_of
 from leaven.train.trainer import Trainer
@@ -30,6 +31,7 @@ __all__ = [
     "Optimizer",
     "PixelTrainer",
     "Recipe",
+    "Rollback",
     "Settings",
     "Trainer",
     "WeightAverage",

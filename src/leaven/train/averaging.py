@@ -90,6 +90,11 @@ class EMA(Generic[M]):
             for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
                 own.copy_(other)
 
+    def restart(self, model: nn.Module) -> None:
+        """The teacher becomes ``model``; the warm-up begins anew."""
+        self.module.load_state_dict(model.state_dict())
+        self.updates = 0
+
     def state_dict(self) -> dict[str, Any]:
         return {"module": self.module.state_dict(), "updates": self.updates}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,11 +13,40 @@ from leaven.labels import BoxLabels
 from leaven.propose.boxes import predict_boxes
 from leaven.quality import Health
 from leaven.quality.detection import DetectionScores, detection_scores
+from leaven.quality.instances import InstanceMeter
 from leaven.train.engine import Engine
 from leaven.train.found import found_rows
 
 if TYPE_CHECKING:
     from leaven.models.detection import Detector
+
+
+CLEAR = 0.5
+"""Score from which a mask is one of a map of things, where each pixel is of one thing at most."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a detector finds beside what is there.
+
+    Attributes:
+        scores: COCO's figures, of masks where there are some.
+        things: of the map of the masks with a score of ``CLEAR`` or more; None where there are
+            boxes alone.
+    """
+
+    scores: DetectionScores
+    things: InstanceMeter | None = None
+
+    def metrics(self) -> dict[str, float]:
+        """COCO's figures, and of masks ``pq``, ``sq``, ``rq``, ``f1``, ``aji`` and ``dice``."""
+        things = {} if self.things is None else self.things.metrics()
+        return {**self.scores.metrics(), **things}
+
+    def per_class(self) -> dict[str, Tensor]:
+        """By name, a figure per class (K,) float64."""
+        things = {} if self.things is None else self.things.per_class()
+        return {**self.scores.per_class(), **things}
 
 
 class BoxTrainer(Engine[BoxLabels]):
@@ -42,8 +72,11 @@ class BoxTrainer(Engine[BoxLabels]):
             boxes_per_picture=int((~labelled.crowd).sum()) / max(1, len(labelled)),
         )
 
-    def model(self) -> Detector:
-        """A fresh detector for the data, on the device; with masks where the labels have some."""
+    def model(self, **options: Any) -> Detector:
+        """A fresh detector for the data, on the device; with masks where the labels have some.
+
+        ``options`` of the model that a method needs go before those of the settings.
+        """
         from leaven.models.detection import build_detector
 
         settings = self.settings
@@ -56,7 +89,7 @@ class BoxTrainer(Engine[BoxLabels]):
                 mean=mean,
                 std=std,
                 weights=settings.weights,
-                options=settings.options,
+                options={**settings.options, **options},
             )
         )
 
@@ -65,17 +98,22 @@ class BoxTrainer(Engine[BoxLabels]):
         return predict_boxes(model, images.pixels).cpu()
 
     def measure(self, model: Detector, images: ImageSet[BoxLabels] | None) -> dict[str, float]:
-        """COCO's figures of ``model`` on labelled pictures; empty without a thing to find."""
-        scores = self.judge(model, images)
-        return {} if scores is None else scores.metrics()
+        """The figures of ``model`` on labelled pictures (``Judged``); empty without a thing to find."""
+        judged = self.judge(model, images)
+        return {} if judged is None else judged.metrics()
 
-    def judge(self, model: Detector, images: ImageSet[BoxLabels] | None) -> DetectionScores | None:
+    def judge(self, model: Detector, images: ImageSet[BoxLabels] | None) -> Judged | None:
         """What ``model`` finds beside what is there; None where there is nothing to find."""
         if images is None or bool(images.labels.crowd.all()):
             return None
         truth = images.labels.cpu()
         found = self.predict(model, images)
-        return detection_scores(found, truth, len(self.data.classes), masks=self.masks)
+        scores = detection_scores(found, truth, len(self.data.classes), masks=self.masks)
+        if not self.masks:
+            return Judged(scores)
+        things = InstanceMeter(len(self.data.classes))
+        things.add_labels(found.keep(found.confidence >= CLEAR), truth)
+        return Judged(scores, things)
 
     def label(
         self, model: Detector, images: ImageSet[BoxLabels], threshold: float = 0.0

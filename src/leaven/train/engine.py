@@ -338,6 +338,8 @@ class Engine(ABC, Generic[T]):
         threshold: float | None = None,
         truth: Tensor | None = None,
         others: dict[str, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        detections: Tensor | None = None,
         **scalars: Tensor,
     ) -> None:
         """Takes note of a step for logs and health; nothing is copied from the device here.
@@ -353,6 +355,8 @@ class Engine(ABC, Generic[T]):
             threshold: the confidence that a proposal must reach, if there is one.
             others: by name, (B,) further opinions of the classes of ``items``; only compared with
                 a known truth, as a curve.
+            boxes: (B,) pseudo-boxes of each picture that the student learns from.
+            detections: (B,) what the teacher found in each picture, before any threshold.
             scalars: 0-d tensors, anything else worth a curve.
         """
         values = {f"loss/{name}": loss for name, loss in (losses or {}).items()} | scalars
@@ -371,8 +375,11 @@ class Engine(ABC, Generic[T]):
             known = (truth >= 0).float()
             for name, classes in others.items():
                 values[f"{name}_accuracy"] = ((classes == truth) * known).sum() / known.sum()
+        if boxes is not None:
+            values["boxes_per_picture"] = boxes.detach().float().mean()
         self._meter.add(values)
-        if any(part is not None for part in (weight, proposed, confidence, student, losses)):
+        observed = (weight, proposed, confidence, student, losses, boxes, detections)
+        if any(part is not None for part in observed):
             self.health.observe(
                 weight=weight,
                 proposed=proposed,
@@ -380,6 +387,8 @@ class Engine(ABC, Generic[T]):
                 student=student,
                 losses=losses,
                 threshold=threshold,
+                boxes=boxes,
+                detections=detections,
             )
 
     def truth(self, items: Tensor, stream: str = "unlabelled") -> Any:

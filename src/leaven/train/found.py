@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,9 +40,14 @@ def found_pixels(train: ImageSet[PixelMaps], labels: PixelLabels) -> Iterator[Pi
 
 def found_rows(train: ImageSet[BoxLabels], labels: BoxLabels) -> tuple[BoxLabels, Tensor]:
     """The labels people gave, and ``labels`` of the other pictures, as the pictures were found;
-    and (n, 2) int64, their heights and widths."""
+    and (n, 2) int64, their heights and widths.
+
+    A picture in which a model accepts nothing stays unknown: it need not be empty.
+    """
     _, height, width = train.pixels.shape
-    merged = train.labels.cpu().filled(labels.cpu())
+    labels = labels.cpu()
+    accepted = torch.bincount(labels.pictures[labels.accepted], minlength=len(labels)) > 0
+    merged = train.labels.cpu().filled(replace(labels, known=accepted))
     sizes = train.sizes
     if sizes is None:
         sizes = torch.tensor([[height, width]]).expand(len(train), 2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 from pyarrow import parquet as pq
 
 from leaven.data.readers.class_names import ClassNames, check_names
@@ -42,17 +44,15 @@ class Tables:
         sources = self.column("image")
         names = [name for place in range(len(self.tables)) for name in self._names(place)]
         if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = next(name for name, count in Counter(names).items() if count > 1)
             raise DataError(
-                f"{self.files[0]} has the name {twice[0]!r} more than once.",
+                f"{self.files[0]} has the name {twice!r} more than once.",
                 "a name of its own for each picture",
                 "rename the rows, or leave the column name out.",
             )
         splits = [split for split, table, _ in self.tables for _ in range(table.num_rows)]
         sized = picture_sizes(sources, names, self.name)
         kept = sized.kept
-        import torch
-
         return (
             Sources(sources, torch.tensor(kept, dtype=torch.int64)),
             [names[item] for item in kept],

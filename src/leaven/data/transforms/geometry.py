@@ -250,6 +250,13 @@ class Geometry:
         Raises:
             DataError: labels of another number of pictures, or masks of another size.
         """
+        moved, kept = self.placed(labels, least_share, least_side)
+        return moved.keep(kept)
+
+    def placed(
+        self, labels: BoxLabels, least_share: float = 0.1, least_side: float = 1.0
+    ) -> tuple[BoxLabels, Tensor]:
+        """All rows of ``labels`` moved, and which of them stay, (m,) bool: see ``labels``."""
         if len(labels) != len(self):
             raise DataError(
                 f"There are labels of {len(labels)} pictures for {len(self)} views.",
@@ -272,7 +279,7 @@ class Geometry:
             boxes = mask_boxes(moved).to(boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = (share >= least_share) & (sides >= least_side).all(1)
-        return replace(labels, boxes=boxes, masks=masks or labels.masks).keep(kept)
+        return replace(labels, boxes=boxes, masks=masks or labels.masks), kept
 
     @property
     def _back(self) -> Tensor:

@@ -1,0 +1,103 @@
+"""The labels of a run together with its pictures, as they were found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.open_annotated import find_listing
+from leaven.errors import DataError, RunError
+from leaven.job.config import RunConfig
+from leaven.labels import LabelStore
+from leaven.labels.pixel_table import PixelRound
+from leaven.labels.pixels import VOID
+
+
+def labelled_listing(
+    run: Path, moved: Path | None = None, *, accepted_only: bool = True
+) -> AnnotatedListing:
+    """The training pictures of a finished run on pixels, boxes or masks, with its last labels.
+
+    Args:
+        run: the run folder.
+        moved: where the pictures are now, if they were moved.
+        accepted_only: of label maps, say nothing of pixels that are not accepted.
+
+    Raises:
+        RunError: the pictures are gone, or some of them are.
+    """
+    config = RunConfig.read(run / "config.yaml")
+    store = LabelStore(run / "labels")
+    source = config.data if moved is None else str(moved)
+    do = f"put them back, or say where they are now: leaven export {run} --data PATH"
+    try:
+        listing = find_listing(source, cast("Task", config.task), config.annotations, config.seed)
+    except DataError as error:
+        raise RunError(
+            f"The pictures of the run {run} cannot be opened: {error.found}", error.expected, do
+        ) from error
+    if config.task == "segmentation":
+        maps = store.read_pixels()
+        said = maps.table["accepted_share"].to_numpy() > 0
+        known = torch.from_numpy(said) if accepted_only else torch.ones(len(maps)).bool()
+        rows = _rows(listing, maps.names, run, source, do)
+        return _chosen(listing, rows, known=known, maps=RoundMaps(maps, accepted_only))
+    found = store.read_boxes()
+    rows = _rows(listing, found.names, run, source, do)
+    return _chosen(listing, rows, known=found.labels.known, boxes=found.labels)
+
+
+class RoundMaps:
+    """The label maps of a round, ``VOID`` where nothing is believed.
+
+    With ``accepted_only``, ``VOID`` where nothing is accepted, and None where nothing is at all.
+    """
+
+    def __init__(self, maps: PixelRound, accepted_only: bool) -> None:
+        self._maps, self._accepted_only = maps, accepted_only
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8] | None:
+        picture = self._maps.picture(index)
+        if not self._accepted_only:
+            return picture.classes.numpy()
+        accepted = picture.accepted
+        if not bool(accepted.any()):
+            return None
+        return torch.where(accepted, picture.classes, VOID).to(torch.uint8).numpy()
+
+
+def _chosen(listing: AnnotatedListing, rows: list[int], **said: Any) -> AnnotatedListing:
+    """The pictures ``rows``, all of them for training, of which other things are ``said``."""
+    return replace(
+        listing,
+        sources=[listing.sources[row] for row in rows],
+        names=[listing.names[row] for row in rows],
+        splits=["train"] * len(rows),
+        sizes=listing.sizes[torch.tensor(rows, dtype=torch.int64)],
+        **said,
+    )
+
+
+def _rows(
+    listing: AnnotatedListing, names: list[str], run: Path, source: str, do: str
+) -> list[int]:
+    """Where the pictures of the ``names`` are in the listing."""
+    place = {name: row for row, name in enumerate(listing.names)}
+    missing = [name for name in names if name not in place]
+    if missing:
+        raise RunError(
+            f"{len(missing)} of {len(names)} pictures of the run {run} are not in {source}, "
+            f"the first is {missing[0]}.",
+            "the pictures that the run was made with, under the same names",
+            do,
+        )
+    return [place[name] for name in names]

@@ -1,0 +1,53 @@
+"""Where in a picture its tags are seen: class activation maps, and the pixels they are sure of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leaven.labels.classes import UNKNOWN
+
+
+def class_activation_maps(scores: Tensor, tags: Tensor) -> Tensor:
+    """``max(0, s_c(x)) / max_x max(0, s_c(x))`` for the classes of the tags, 0 for the others.
+
+    Args:
+        scores: (B, K, h, w), per place what a classifier of pictures sums up to its logits.
+        tags: (B, K) bool, the classes that each picture shows.
+
+    Returns:
+        (B, K, h, w) in [0, 1]; zeros for a class without a positive score.
+
+    Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016. Used by:
+    054.
+    """
+    positive = scores.clamp_min(0) * tags[:, :, None, None]
+    highest = positive.amax((2, 3), keepdim=True)
+    return positive / highest.clamp_min(torch.finfo(scores.dtype).tiny)
+
+
+def activated_classes(
+    activations: Tensor, high: float, low: float, background: int | None = None
+) -> Tensor:
+    """The class of the pixels that activation maps are sure of.
+
+    Where the highest activation of a pixel reaches ``high``, its class; where it is at most
+    ``low``, the background; between them, or without a background, nothing.
+
+    Args:
+        activations: (B, K, H, W) in [0, 1]; the background's own is not looked at.
+        high, low: ``low < high``.
+        background: its class, or None where every class has tags.
+
+    Returns:
+        (B, H, W) int64, -1 where nothing is said.
+
+    Source: thresholds as in Ru et al., AFA, CVPR 2022. Used by: 054.
+    """
+    if background is not None:
+        activations = activations.clone()
+        activations[:, background] = -1
+    highest, classes = activations.max(1)
+    below = UNKNOWN if background is None else background
+    classes = torch.where(highest >= high, classes, UNKNOWN)
+    return torch.where(highest <= low, below, classes)
