@@ -35,29 +35,62 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write a CSV file: file,label,confidence."),
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write a CSV file: file,label,confidence; of boxes also x1,y1,x2,y2, of pixels "
+            "the share of the picture.",
+        ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Pixels, boxes and masks: draw them over the pictures; of pixels also a mask.",
+        ),
+    ] = None,
+    score: Annotated[
+        float,
+        typer.Option("--score", min=0, max=1, help="Boxes and masks from this score on."),
+    ] = 0.5,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
 ) -> None:
-    """Say what the model of a run sees in pictures: the class and how sure it is.
+    """Say what the model of a run sees in pictures, and how sure it is.
 
-    The pictures are read, cut and scaled exactly as for the training. A file
-    that cannot be read is named and skipped; the exit code is 1 then, and 0
-    when every picture was read.
+    The class of a picture, the classes of its pixels, or the things in it: as
+    the run was for. The pictures are read and scaled exactly as for the
+    training; places are in pixels of the picture as it is. A file that cannot
+    be read is named and skipped; the exit code is 1 then, and 0 when every
+    picture was read.
 
     \b
     Examples:
         leaven predict runs/mine cat.jpg dog.jpg
         leaven predict runs/mine new-pictures/ --csv predictions.csv
         leaven predict runs/mine new-pictures/ --json
+        leaven predict runs/cells new-pictures/ --score 0.7 --out drawn/
     """
-    from leaven.models import load_model
+    from torch import nn
+
+    from leaven.models import Classifier, load_model
     from leaven.train.settings import find_processes
 
-    model = load_model(run / "model")
+    model = load_model(run / "model", nn.Module)
     files = _files(images)
     _, where = find_processes(device)
     failed: dict[str, str] = {}
+    if not isinstance(model, Classifier):
+        from leaven.cli.predict_places import predict_places
+
+        predict_places(model.to(where), files, json=json, csv=csv, out=out, score=score)
+        return
+    if out is not None:
+        raise DataError(
+            f"--out is given, and the run {run} tells classes of whole pictures.",
+            "a run on pixels, boxes or masks, which can be drawn",
+            "use --csv or --json",
+        )
     with bar("predicting", shown=True) as progress:
         found: list[Prediction] = []
         for part in _predictions(model.to(where), files, failed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class Judged:
 
 class BoxTrainer(Engine[BoxLabels]):
     """Services for one run of one method that learns boxes, or masks in them; see ``Engine``."""
+
+    looked_at: ClassVar[int | None] = 64
 
     @property
     def masks(self) -> bool:

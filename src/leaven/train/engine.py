@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from accelerate.utils import gather, reduce
@@ -139,6 +139,9 @@ class Engine(ABC, Generic[T]):
     def replaying(self) -> bool:
         """True while a resumed run is on its way to the loop of its checkpoint."""
         return self._checkpoint is not None
+
+    looked_at: ClassVar[int | None] = None
+    """So many of the held-out pictures are measured for the curves; all when None."""
 
     # -- what a task says -------------------------------------------------------------------------
 
@@ -467,6 +470,8 @@ class Engine(ABC, Generic[T]):
 
     def _evaluate(self, model: nn.Module, name: str) -> None:
         held_out = self.data.held_out
+        if held_out is not None and self.looked_at is not None:
+            held_out = held_out.subset(torch.arange(min(self.looked_at, len(held_out))))
         if self.is_main and held_out is not None:
             self.journal.write(self.step, phase=name, **self.measure(model, held_out))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ BATCH = 16
 
 class PixelTrainer(Engine[PixelMaps]):
     """Services for one run of one method that learns a class for each pixel; see ``Engine``."""
+
+    looked_at: ClassVar[int | None] = 64
 
     def count_classes(self) -> Tensor:
         """(K,) labelled pixels of each class."""

@@ -30,7 +30,7 @@ class Rollback:
     @torch.no_grad()
     def restore(self) -> None:
         """Puts back what was there."""
-        torch._foreach_copy_(self.optimizer.parameters, self._weights)
+        torch._foreach_copy_([*self.optimizer.parameters], self._weights)
         for live, kept in zip(self._live, self._buffers, strict=True):
             live.copy_(kept)
         if self._state is not None:

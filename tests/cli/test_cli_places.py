@@ -1,0 +1,164 @@
+"""``leaven run`` and ``leaven export`` for pixels, boxes and masks, from end to end."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from leaven.data import formats
+from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.readers.annotated import read_annotated
+from leaven.data.scenes import scenes
+from leaven.labels import LabelStore
+
+COUNT = 16
+SHORT = ("--budget", 4, "--threads", 1, "--method", "supervised", "--set", "batch=2")
+NETS = {"segmentation": "unet", "detection": "fcos-small", "instance": "conv-instance-small"}
+FORMS = {
+    "segmentation": ("masks", "coco", "label-studio"),
+    "detection": ("coco", "voc", "yolo", "label-studio"),
+    "instance": ("coco", "yolo", "instances", "label-studio"),
+}
+
+
+def written(task, folder):
+    """Scenes in the form of the task; every third one is not labelled."""
+    made = scenes(COUNT, seed=3, size=64)
+    known = torch.arange(COUNT) % 3 > 0
+    boxes = made.boxes(masks=task == "instance").hidden(known)
+    listing = AnnotatedListing(
+        name="scenes",
+        sources=[Image.fromarray(image.numpy()) for image in made.images.permute(0, 2, 3, 1)],
+        names=[f"{number:03d}.png" for number in range(COUNT)],
+        splits=["train"] * COUNT,
+        classes=made.classes if task == "segmentation" else made.thing_classes,
+        sizes=torch.tensor([[64, 64]] * COUNT),
+        known=known,
+        boxes=None if task == "segmentation" else boxes,
+        maps=[m.numpy() if k else None for m, k in zip(made.semantic, known)]
+        if task == "segmentation"
+        else None,
+    )
+    write = {"segmentation": formats.write_masks, "detection": formats.write_coco}
+    write.get(task, formats.write_instance_maps)(folder, listing)
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(NETS))
+def done(request, leaven, tmp_path_factory):
+    """Task, data and folder of a finished run."""
+    task, base = request.param, tmp_path_factory.mktemp(request.param)
+    data = written(task, base / "data")
+    result = leaven(
+        "run", data, "--task", task, *SHORT, "--test-share", 0.3, "--model", NETS[task],
+        "--out", base / "run", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["task"] == task
+    return task, data, base / "run", summary
+
+
+def test_a_run_measures_and_labels(done):
+    task, _, run, summary = done
+    main = "miou" if task == "segmentation" else "map"
+    assert 0 <= summary["metrics"][main] <= 1
+    assert summary["measured_on"] == "test"
+    assert summary["data"]["unlabelled"] == 6
+    names = {path.name for path in run.iterdir()}
+    assert {"labels", "model", "report.html", "gallery.parquet", "summary.json"} <= names
+    store = LabelStore(run / "labels")
+    found = store.read_pixels() if task == "segmentation" else store.read_boxes()
+    assert len(found.names) == summary["data"]["items"]
+
+
+def test_an_export_is_read_again(done, leaven, tmp_path):
+    task, data, run, summary = done
+    result = leaven("export", run, "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert set(FORMS[task]) <= told.keys()
+    assert (tmp_path / "model.onnx").exists()
+    for form in FORMS[task][:-1]:
+        again = read_annotated(tmp_path / form, "detection" if form == "voc" else task)
+        assert len(again) == summary["data"]["items"], form
+        assert int(again.known.sum()) == told[form]["labelled"], form
+    given = read_annotated(data, task)
+    again = read_annotated(tmp_path / FORMS[task][0], task)
+    rows = {name: row for row, name in enumerate(again.names)}
+    for row, name in enumerate(given.names):
+        if bool(given.known[row]) and name in rows:
+            one = torch.tensor([row]), torch.tensor([rows[name]])
+            if task == "segmentation":
+                assert np.array_equal(given.maps[row], again.maps[rows[name]])
+            else:
+                assert torch.equal(given.boxes[one[0]].boxes, again.boxes[one[1]].boxes)
+
+
+def test_a_finished_run_is_loaded_in_python(done):
+    import leaven
+
+    _, _, run, summary = done
+    result = leaven.load(run)
+    assert type(result.model).__name__ != "Classifier"
+    assert len(result.names) == summary["data"]["items"]
+    assert result.metrics == summary["metrics"]
+
+
+def test_predictions_are_told_and_drawn(done, leaven, tmp_path):
+    task, data, run, _ = done
+    pictures = sorted((data / "images").iterdir())[:2]
+    twin = tmp_path / "twin" / pictures[0].name
+    twin.parent.mkdir()
+    twin.write_bytes(pictures[0].read_bytes())
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    result = leaven(
+        "predict", run, *pictures, twin, broken, "--json", "--score", 0,
+        "--out", tmp_path / "drawn", "--csv", tmp_path / "all.csv",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert [entry["file"] for entry in told["failed"]] == [str(broken)]
+    by_file = {
+        file: [row for row in told["predictions"] if row["file"] == str(file)]
+        for file in (*pictures, twin)
+    }
+    strip = [{k: v for k, v in row.items() if k != "file"} for row in by_file[pictures[0]]]
+    assert strip == [{k: v for k, v in row.items() if k != "file"} for row in by_file[twin]]
+    drawn = {path.name for path in (tmp_path / "drawn").iterdir()}
+    stem = pictures[0].stem
+    assert {f"{stem}.drawn.png", f"{stem}-2.drawn.png"} <= drawn
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(told["predictions"])
+    if task == "segmentation":
+        assert sum(row["share"] for row in by_file[twin]) == pytest.approx(1, abs=1e-4)
+        with Image.open(tmp_path / "drawn" / f"{stem}.png") as mask:
+            assert mask.size == (64, 64) and mask.mode == "P"
+    else:
+        assert all(0 <= row["x1"] <= row["x2"] <= 64 for row in told["predictions"])
+
+
+def test_options_of_another_task_are_refused(refused, tmp_path):
+    assert "--labelled" in refused("run", "--task", "detection", "--labels-per-class", 4)
+    assert "--labels-per-class" in refused("run", "--labelled", 4)
+    assert "segmentation" in refused("run", "--task", "segmentaton")
+    assert "--task segmentation" in refused("run", "--task", "detection", "--method", "cps")
+    assert "120x160" in refused("run", "--image-size", "12by16")
+
+
+def test_a_form_that_cannot_hold_the_labels_is_refused(done, refused):
+    task, _, run, _ = done
+    wrong = "yolo" if task == "segmentation" else "masks"
+    assert FORMS[task][0] in refused("export", run, "--labels", wrong)
+
+
+def test_more_labelled_pictures_than_there_are(refused, tmp_path):
+    data = written("detection", tmp_path / "data")
+    message = refused("run", data, "--task", "detection", "--labelled", 50, "--out", tmp_path / "r")
+    assert "50" in message
+    assert not (tmp_path / "r").exists()
