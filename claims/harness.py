@@ -39,7 +39,15 @@ class On:
     change: Callable[[Data], Data]
 
 
-Work = Method | On | Measure
+@dataclass(frozen=True)
+class Also:
+    """A method, and further figures of what it has trained, by name."""
+
+    method: Method
+    figures: Callable[[Any, Any], dict[str, float]]
+
+
+Work = Method | On | Also | Measure
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Claim:
     setting: str
     variants: Mapping[str, Work]
     expect: tuple[Expectation, ...]
-    data: Callable[[int], Data] | None = None
+    data: Callable[[int], Data[Any]] | None = None
     budget: Budget | Mapping[str, Budget] = field(default_factory=lambda: Budget(steps=1000))
     model: str = "auto"
     options: Mapping[str, Any] | None = None
@@ -150,7 +158,7 @@ class Claim:
     metric: str = "accuracy"
 
 
-HELPERS = ("__main__", "harness", "measures", "settings", "sources", "table")
+HELPERS = ("__main__", "harness", "measures", "pixel_trust", "settings", "sources", "table")
 FAMILIES = ("matrix",)
 """Modules with many claims, in ``CLAIMS`` by their names."""
 
@@ -198,10 +206,12 @@ def run(name: str, *, seeds: tuple[int, ...] | None = None, fresh: bool = False)
 
 
 def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, float]:
-    if not isinstance(work, Method | On):
+    if not isinstance(work, Method | On | Also):
         return dict(work(seed))
     assert claim.data is not None
-    data = claim.data(seed)
+    data, figures = claim.data(seed), None
+    if isinstance(work, Also):
+        figures, work = work.figures, work.method
     if isinstance(work, On):
         data, work = work.change(data), work.method
     budget = claim.budget if isinstance(claim.budget, Budget) else claim.budget[variant]
@@ -216,7 +226,8 @@ def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, flo
     )
     trainer = trainer_of(work.card.task)(data, None, settings)
     fitted = work.fit(trainer.data, trainer)
-    return measured(trainer, fitted)
+    values = measured(trainer, fitted)
+    return values if figures is None else values | figures(trainer, fitted)
 
 
 def _result(claim: Claim, runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:

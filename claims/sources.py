@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import Data, ImageSet, View, flip_labels, hide_labels, long_tail, open_data
-from leaven.data.open_annotated import open_boxes, open_maps
+from leaven.data.open_annotated import keep_labelled, open_boxes, open_maps
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.transforms import Weak
 from leaven.draws import Draws
@@ -230,6 +230,42 @@ def bccd(labelled: int, *, size: tuple[int, int] = (120, 160)) -> Callable[[int]
     def make(seed: int) -> Data[BoxLabels]:
         data = open_boxes(folder("bccd"), labelled=labelled, image_size=size, seed=seed)
         return replace(data, val=None)
+
+    return make
+
+
+NUCLEUS_SIZES = ("small", "large")
+"""The classes of ``nuclei``."""
+
+
+@cache
+def _nuclei(size: tuple[int, int]) -> ImageSet[BoxLabels]:
+    data = open_boxes(folder("nuclei"), masks=True, image_size=size, test_share=0.0)
+    things = data.train.truth
+    assert things.masks is not None
+    things = things.keep(things.masks.area() > 0)
+    assert things.masks is not None
+    area = things.masks.area()
+    things = replace(things, classes=(area > area.median()).long())
+    return replace(data.train, labels=things, truth=things)
+
+
+def nuclei(
+    labelled: int, *, size: tuple[int, int] = (128, 128)
+) -> Callable[[int], Data[BoxLabels]]:
+    """A function seed -> the nuclei at ``size`` with their masks; ``labelled`` pictures keep them.
+
+    The 400 pictures are parted by the seed: 80 are the test set. A nucleus is ``large`` when its
+    area is above the median of all of them, else ``small``.
+    """
+
+    def make(seed: int) -> Data[BoxLabels]:
+        whole = _nuclei(size)
+        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
+        train = whole.subset(order[80:].sort().values)
+        train = keep_labelled(train, labelled, seed, len(NUCLEUS_SIZES))
+        test = whole.subset(order[:80].sort().values)
+        return Data("nuclei", NUCLEUS_SIZES, train, test=test)
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,22 @@ def test_no_unlabelled_items_are_the_baseline_and_the_reason_says_so() -> None:
     choice = choose(Evidence(labels=100, least=100, imbalance=1, unlabelled=0))
     assert choice.method == "supervised"
     assert "label" in choice.reason
+
+
+def test_in_few_passes_nothing_guards_against_wrong_labels() -> None:
+    doubtful = Evidence(labels=100, least=100, imbalance=1, unlabelled=0, noise=0.4)
+    assert choose(doubtful).method == "rdcr"
+    short = choose(replace(doubtful, passes=8))
+    assert short.method == "supervised"
+    assert "8 passes" in short.reason
+
+
+def test_a_short_run_on_labels_alone_spends_no_pilot() -> None:
+    data = open_data("digits", seed=0)
+    settings = Settings(budget=Budget(steps=6), threads=1, options={"width": 8})
+    trainer = Trainer(data, None, settings)
+    assert Auto(**SMALL).fit(trainer.data, trainer).note.startswith("supervised")
+    assert trainer.step == 6 and trainer.available == 1
 
 
 def test_rows_of_features_get_a_method_without_views() -> None:

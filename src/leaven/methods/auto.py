@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -36,6 +37,7 @@ class Evidence:
         noise: the share of given labels that are told to be wrong, a cautious figure.
         foreign: the share of unlabelled items that are told to be of no known class, cautious too.
         views: whether strong views of the items can be made.
+        passes: how often the budget goes through the labels.
     """
 
     labels: float
@@ -45,6 +47,7 @@ class Evidence:
     noise: float = 0.0
     foreign: float = 0.0
     views: bool = True
+    passes: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,17 @@ class Rule:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+FEW_PASSES = 20.0
+"""In fewer passes over the labels a network has not learned wrong ones by heart, and what guards
+against them costs more than it gains."""
+
 RULES: tuple[Rule, ...] = (
+    Rule(
+        lambda e: e.unlabelled == 0 and e.passes < FEW_PASSES,
+        "supervised",
+        "every item has a label, and in {e.passes:.0f} passes over them a network does not learn "
+        "wrong ones by heart",
+    ),
     Rule(
         lambda e: e.unlabelled < 0.5 and e.noise >= 0.05,
         "rdcr",
@@ -164,12 +177,19 @@ class Auto(Method):
             imbalance=imbalance(labels, count),
             unlabelled=len(data.unlabelled) / max(1, len(labels)),
             views=data.has_views,
+            passes=self._passes(len(labels), trainer),
         )
-        if evidence.labels < ENOUGH:
+        known_already = evidence.unlabelled == 0 and evidence.passes < FEW_PASSES
+        if evidence.labels < ENOUGH or known_already:
             return evidence
         seen = trainer.once("evidence", lambda: self._pilot(data, trainer))
         trainer.available = 1 - self.pilot
         return replace(evidence, noise=seen["noise"], foreign=seen["foreign"])
+
+    def _passes(self, labels: int, trainer: Trainer) -> float:
+        """How often the budget goes through the labels; infinite where it is a time."""
+        steps = trainer.settings.budget.steps
+        return math.inf if steps is None else steps * self.batch / max(1, labels)
 
     def _pilot(self, data: Data, trainer: Trainer) -> dict[str, float]:
         """Each half of the labels and all unlabelled items, as a model of the other half sees them."""
