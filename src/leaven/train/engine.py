@@ -27,12 +27,14 @@ from leaven.errors import RunError
 from leaven.labels import LabelStore
 from leaven.quality import Health
 from leaven.train.checkpoint import Checkpoints
+from leaven.train.curves import step_curves
 from leaven.train.guard import BufferGuard
 from leaven.train.journal import Bar, Journal
 from leaven.train.keep import Keep
 from leaven.train.meter import Meter
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.settings import Budget, Settings, find_precision, find_processes
+from leaven.train.statistics import channel_statistics
 from leaven.train.threads import choose_threads
 
 log = logging.getLogger(__name__)
@@ -362,22 +364,10 @@ class Engine(ABC, Generic[T]):
             detections: (B,) what the teacher found in each picture, before any threshold.
             scalars: 0-d tensors, anything else worth a curve.
         """
-        values = {f"loss/{name}": loss for name, loss in (losses or {}).items()} | scalars
-        if weight is not None:
-            accepted = weight.detach() > 0
-            values["accepted_share"] = accepted.float().mean()
-            if proposed is not None and (truth is not None or items is not None):
-                truth = self._truths[stream][items] if truth is None else truth
-                judged = (accepted & (truth >= 0)).float()
-                # 0 / 0 is not a number, which the meter leaves out.
-                values["label_accuracy"] = ((proposed == truth) * judged).sum() / judged.sum()
-        if student is not None and proposed is not None:
-            values["agreement"] = (student == proposed).float().mean()
-        if others and items is not None:
+        if truth is None and items is not None:
             truth = self._truths[stream][items]
-            known = (truth >= 0).float()
-            for name, classes in others.items():
-                values[f"{name}_accuracy"] = ((classes == truth) * known).sum() / known.sum()
+        values = {f"loss/{name}": loss for name, loss in (losses or {}).items()} | scalars
+        values |= step_curves(weight, proposed, student, truth, others or {})
         if boxes is not None:
             values["boxes_per_picture"] = boxes.detach().float().mean()
         self._meter.add(values)
@@ -551,21 +541,3 @@ class Engine(ABC, Generic[T]):
         self._checkpoint = None
         self._last_checkpoint = time.monotonic()
         return int(saved["loop"]["step"]), float(saved["loop"]["spent"])
-
-
-def channel_statistics(images: ImageSet[T]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of up to 2048 evenly spaced pictures, in [0, 1].
-
-    Of feature rows, per column; a column that hardly differs is not blown up: the spread is at
-    least a thousandth of the largest one.
-    """
-    count = min(len(images), 2048)
-    index = torch.linspace(0, len(images) - 1, count).long()
-    pixels = images.pixels.batch(index).float()
-    if pixels.ndim == 2:
-        std, mean = torch.std_mean(pixels, dim=0, correction=0)
-        least = float(std.max()) / 1000 or 1.0
-        return tuple(mean.tolist()), tuple(std.clamp_min(least).tolist())
-    pixels.div_(255)
-    std, mean = torch.std_mean(pixels, dim=(0, 2, 3))
-    return tuple(mean.tolist()), tuple(std.clamp_min(1e-3).tolist())
