@@ -7,7 +7,7 @@ import importlib
 
 import torch
 
-NAMES = ("views", "views_dense", "engine", "training", "footprint", "graph")
+NAMES = ("views", "views_dense", "places", "engine", "training", "footprint", "graph")
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,3 +114,27 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def turn_taking(kind: type[Any], block: int) -> type[Any]:
+    """The trainer ``kind``: after every ``block`` of engine steps, as many of ``other``; the seconds
+    of the blocks are kept in ``mine`` and ``theirs``."""
+
+    class TurnTaking(kind):  # type: ignore[misc]
+        other: Callable[[], None]
+
+        def steps(self, **arguments: Any) -> Iterator[Any]:
+            self.mine: list[float] = []
+            self.theirs: list[float] = []
+            began = time.perf_counter()
+            for number, batch in enumerate(super().steps(**arguments)):
+                if number and number % block == 0:
+                    self.mine.append(time.perf_counter() - began)
+                    began = time.perf_counter()
+                    for _ in range(block):
+                        self.other()
+                    self.theirs.append(time.perf_counter() - began)
+                    began = time.perf_counter()
+                yield batch
+
+    return TurnTaking

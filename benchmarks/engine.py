@@ -11,42 +11,21 @@ import argparse
 import math
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks.common import save
+from benchmarks.common import save, turn_taking
 from benchmarks.training import pictures
 from leaven.data import Data
 from leaven.draws import Draws
 from leaven.methods.classification.fixmatch import FixMatch
-from leaven.train import EMA, Batch, Budget, Settings, Trainer
+from leaven.train import EMA, Budget, Settings, Trainer
 
 BLOCK = 5
-
-
-class TurnTaking(Trainer):
-    """After every block of engine steps, a block of ``other`` steps; the times of both are kept."""
-
-    other: Callable[[], None]
-
-    def steps(self, **arguments: Any) -> Iterator[Batch]:
-        self.mine: list[float] = []
-        self.theirs: list[float] = []
-        began = time.perf_counter()
-        for number, batch in enumerate(super().steps(**arguments)):
-            if number and number % BLOCK == 0:
-                self.mine.append(time.perf_counter() - began)
-                began = time.perf_counter()
-                for _ in range(BLOCK):
-                    self.other()
-                self.theirs.append(time.perf_counter() - began)
-                began = time.perf_counter()
-            yield batch
 
 
 def by_hand(data: Data, method: FixMatch, total: int, net: nn.Module) -> Callable[[], None]:
@@ -101,7 +80,7 @@ def main(quick: bool = False) -> dict[str, Any]:
         method = FixMatch(batch=batch, ratio=7)
         settings = Settings(budget=Budget(steps=steps), model=model, device="cpu", threads=1)
         with tempfile.TemporaryDirectory() as folder:
-            trainer = TurnTaking(data, Path(folder), settings)
+            trainer = turn_taking(Trainer, BLOCK)(data, Path(folder), settings)
             net = trainer.model()
             trainer.other = by_hand(data, method, steps, net)
             method.fit(trainer.data, trainer)

@@ -249,10 +249,10 @@ def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
 
     from leaven.data import open_data
     from leaven.job import RunConfig
+    from leaven.job.labelled import put_back, rows_of_names
 
     config = RunConfig.read(run / "config.yaml")
     source = config.data if moved is None else str(moved)
-    do = f"put them back, or say where they are now: leaven export {run} --data PATH"
     try:
         # Nothing is held out or decoded here: the items are found by their names.
         images = open_data(
@@ -260,15 +260,8 @@ def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
         ).train
     except DataError as error:
         raise RunError(
-            f"The pictures of the run {run} cannot be opened: {error.found}", error.expected, do
+            f"The pictures of the run {run} cannot be opened: {error.found}",
+            error.expected,
+            put_back(run),
         ) from error
-    rows = {name: row for row, name in enumerate(images.names)}
-    missing = [name for name in names if name not in rows]
-    if missing:
-        raise RunError(
-            f"{len(missing)} of {len(names)} pictures of the run {run} are not in {source}, "
-            f"the first is {missing[0]}.",
-            "the pictures that the run was made with, under the same names",
-            do,
-        )
-    return images.subset(torch.tensor([rows[name] for name in names], dtype=torch.int64))
+    return images.subset(torch.tensor(rows_of_names(images.names, names, run, source)))

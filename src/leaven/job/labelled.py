@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -35,21 +36,22 @@ def labelled_listing(
     config = RunConfig.read(run / "config.yaml")
     store = LabelStore(run / "labels")
     source = config.data if moved is None else str(moved)
-    do = f"put them back, or say where they are now: leaven export {run} --data PATH"
     try:
         listing = find_listing(source, cast("Task", config.task), config.annotations, config.seed)
     except DataError as error:
         raise RunError(
-            f"The pictures of the run {run} cannot be opened: {error.found}", error.expected, do
+            f"The pictures of the run {run} cannot be opened: {error.found}",
+            error.expected,
+            put_back(run),
         ) from error
     if config.task == "segmentation":
         maps = store.read_pixels()
         said = maps.table["accepted_share"].to_numpy() > 0
         known = torch.from_numpy(said) if accepted_only else torch.ones(len(maps)).bool()
-        rows = _rows(listing, maps.names, run, source, do)
+        rows = rows_of_names(listing.names, maps.names, run, source)
         return _chosen(listing, rows, known=known, maps=RoundMaps(maps, accepted_only))
     found = store.read_boxes()
-    rows = _rows(listing, found.names, run, source, do)
+    rows = rows_of_names(listing.names, found.names, run, source)
     return _chosen(listing, rows, known=found.labels.known, boxes=found.labels)
 
 
@@ -87,17 +89,24 @@ def _chosen(listing: AnnotatedListing, rows: list[int], **said: Any) -> Annotate
     )
 
 
-def _rows(
-    listing: AnnotatedListing, names: list[str], run: Path, source: str, do: str
-) -> list[int]:
-    """Where the pictures of the ``names`` are in the listing."""
-    place = {name: row for row, name in enumerate(listing.names)}
+def rows_of_names(found: Sequence[str], names: Sequence[str], run: Path, source: str) -> list[int]:
+    """Where the items ``names`` of a run are among the ``found`` ones.
+
+    Raises:
+        RunError: some are not there.
+    """
+    place = {name: row for row, name in enumerate(found)}
     missing = [name for name in names if name not in place]
     if missing:
         raise RunError(
             f"{len(missing)} of {len(names)} pictures of the run {run} are not in {source}, "
             f"the first is {missing[0]}.",
             "the pictures that the run was made with, under the same names",
-            do,
+            put_back(run),
         )
     return [place[name] for name in names]
+
+
+def put_back(run: Path) -> str:
+    """What to do where the pictures of a run are gone."""
+    return f"put them back, or say where they are now: leaven export {run} --data PATH"
