@@ -75,7 +75,7 @@ def main(quick: bool = False) -> dict[str, Any]:
     """Measures, prints and keeps the ratio engine / by hand of the time per step."""
     rows: dict[str, Any] = {}
     for model, batch, steps in (("cnn-small", 4, 200), ("wrn-28-2", 1, 60)):
-        steps = steps // 4 if quick else steps
+        steps = max(6 * BLOCK, steps // 4) if quick else steps
         data = pictures(3, 32)
         method = FixMatch(batch=batch, ratio=7)
         settings = Settings(budget=Budget(steps=steps), model=model, device="cpu", threads=1)

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leaven.data import ImageSet
 from leaven.labels import BoxLabels, PixelLabels
 from leaven.methods import Fitted
+from leaven.models.detection import Detector, evaluating
 from leaven.quality import confusion
 from leaven.quality.detection import match_boxes
 from leaven.quality.segmentation import SegmentationMeter
@@ -17,6 +19,8 @@ from leaven.train import BoxTrainer, Engine, PixelTrainer, Trainer
 PIXELS = ("miou", "border_miou", "pixel_accuracy", "mean_accuracy", "dice")
 BOXES = ("map", "map50", "map75", "ar100", "aji", "pq", "dice")
 BATCH = 16
+SOUGHT = 0.35
+"""Score above which masks are asked for their quality."""
 
 
 def measured(trainer: Engine[Any], fitted: Fitted[Any, Any]) -> dict[str, float]:
@@ -30,14 +34,16 @@ def measured(trainer: Engine[Any], fitted: Fitted[Any, Any]) -> dict[str, float]
 
 
 def _pixels(trainer: PixelTrainer, fitted: Fitted[Any, PixelLabels]) -> dict[str, float]:
-    """The metrics of the test pictures, the IoU of every class as ``iou_NAME``, and of the labels
-    the share that is accepted and right, and ``labels_miou`` of all, trusted or not."""
+    """The metrics of the test pictures, IoU and Dice of every class as ``iou_NAME`` and
+    ``dice_NAME``, and of the labels the share that is accepted and right, and ``labels_miou`` of
+    all, trusted or not."""
     test, unlabelled = trainer.data.test, trainer.data.unlabelled
     assert test is not None
     meter = trainer.judge(fitted.model, test)
     values = {name: value for name, value in meter.metrics().items() if name in PIXELS}
-    each = dict(zip(trainer.data.classes, meter.per_class()["iou"].tolist(), strict=True))
-    values |= {f"iou_{name}": value for name, value in each.items() if value == value}
+    for figure in ("iou", "dice"):
+        each = dict(zip(trainer.data.classes, meter.per_class()[figure].tolist(), strict=True))
+        values |= {f"{figure}_{name}": value for name, value in each.items() if value == value}
     labels, right, count = fitted.labels, 0, 0
     said = SegmentationMeter(len(trainer.data.classes), border=0)
     for first in range(0, len(labels), BATCH):
@@ -72,7 +78,54 @@ def _boxes(trainer: BoxTrainer, fitted: Fitted[Any, BoxLabels]) -> dict[str, flo
     matches = match_boxes(accepted, truth, len(data.classes), masks=trainer.masks)
     values["accepted_share"] = labels.accepted_share
     values |= {f"label_{name}": v for name, v in matches.metrics().items() if v == v}
-    return values
+    return values | (trust(fitted.model, data.unlabelled) if trainer.masks else {})
+
+
+@torch.no_grad()
+def trust(model: Detector, images: ImageSet[BoxLabels]) -> dict[str, float]:
+    """How well the class score and the predicted IoU of masks go with their true IoU.
+
+    Of what is found with a score above 0.35: ``score_correlation`` and ``quality_correlation``, with
+    the best IoU of the mask with any true one (Pearson's; 0 where it is not defined), and
+    ``quality_lead``, by how much the second is larger. Nothing of a model that says no quality.
+    """
+    truth = images.truth.cpu()
+    columns: list[Tensor] = []
+    for first in range(0, len(images), BATCH):
+        index = torch.arange(first, min(first + BATCH, len(images)))
+        with evaluating(model):
+            pixels = images.pixels.batch(index).to(model.mean.device)
+            found = model.detections(pixels, score=SOUGHT)
+        if found.quality is None or found.masks is None:
+            return {}
+        there = truth.select(index)
+        overlap = best_overlap(found.masks.cpu(), found.pictures.cpu(), there)
+        columns.append(torch.stack([found.scores.cpu(), found.quality.cpu(), overlap]))
+    together = torch.cat(columns, 1)
+    # Of fewer than two masks there is no correlation.
+    between = torch.corrcoef(together) if together.shape[1] > 1 else torch.zeros(3, 3)
+    between = between.nan_to_num(0.0)
+    score, quality = float(between[0, 2]), float(between[1, 2])
+    return {
+        "score_correlation": score,
+        "quality_correlation": quality,
+        "quality_lead": quality - score,
+    }
+
+
+def best_overlap(masks: Tensor, pictures: Tensor, truth: BoxLabels) -> Tensor:
+    """(m,) the best IoU of each mask (m, H, W) with a true one of its picture; 0 without any."""
+    best = torch.zeros(len(masks))
+    for number in range(len(truth)):
+        rows = pictures == number
+        things = truth.select(torch.tensor([number])).masks
+        if things is None or not len(things) or not bool(rows.any()):
+            continue
+        said, true = masks[rows].flatten(1).float(), things.dense().flatten(1).float()
+        shared = said @ true.T
+        union = said.sum(1)[:, None] + true.sum(1) - shared
+        best[rows] = (shared / union.clamp_min(1)).amax(1)
+    return best
 
 
 def _classes(trainer: Trainer, fitted: Fitted) -> dict[str, float]:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as parquet
 import torch
+from PIL import Image
 from torch import Tensor
 
-from leaven.data import Data, ImageSet, View, flip_labels, hide_labels, long_tail, open_data
+from leaven.data import (
+    Data,
+    ImageSet,
+    MemoryPixels,
+    View,
+    flip_labels,
+    hide_labels,
+    long_tail,
+    open_data,
+)
 from leaven.data.open_annotated import keep_labelled, open_boxes, open_maps
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.transforms import Weak
@@ -224,6 +237,79 @@ def camvid(
     return make
 
 
+def camvid_dusk(*, size: tuple[int, int] = (120, 160)) -> Callable[[int], Data[PixelMaps]]:
+    """A function seed -> CamVid's day and dusk: the training photos of the day (0016E5 and 0006R0)
+    are labelled, those of dusk (0001TP) are not; the test photos of dusk are the test set."""
+
+    def make(seed: int) -> Data[PixelMaps]:
+        data = open_maps(folder("camvid"), image_size=size, seed=seed)
+        assert data.test is not None
+        day, dusk = _clip(data.train, "0016E5", "0006R0"), _clip(data.train, "0001TP")
+        train = replace(data.train, labels=data.train.labels.hidden(day)).subset(day | dusk)
+        test = data.test.subset(_clip(data.test, "0001TP"))
+        return replace(data, train=train, val=None, test=test)
+
+    return make
+
+
+def _clip(images: ImageSet[PixelMaps], *names: str) -> Tensor:
+    """(n,) bool: the photo is of one of these clips."""
+    return torch.tensor([Path(name).name.startswith(names) for name in images.names])
+
+
+def nuclei_foreground(
+    labelled: int, *, unlabelled: int = 240, test: int = 80, side: int = 96
+) -> Callable[[int], Data[PixelMaps]]:
+    """A function seed -> squares of the microscope pictures of nuclei, and what is a nucleus there.
+
+    A square of ``side`` pixels lies at a random place of each picture; the pictures of each set are
+    drawn by the seed.
+    """
+
+    def make(seed: int) -> Data[PixelMaps]:
+        images, maps, names = _nuclei(side)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        order = order[: labelled + unlabelled + test]
+        known = torch.arange(len(order)) < labelled
+        truth = PixelMaps.from_tensor(maps[order])
+        whole = ImageSet(
+            MemoryPixels(images[order]), truth.hidden(known), truth, [names[i] for i in order]
+        )
+        first = torch.arange(len(order)) < labelled + unlabelled
+        held_out = whole.subset(~first)
+        return Data(
+            name="nuclei",
+            classes=("background", "nucleus"),
+            train=whole.subset(first),
+            test=replace(held_out, labels=held_out.truth),
+        )
+
+    return make
+
+
+@cache
+def _nuclei(side: int) -> tuple[Tensor, Tensor, list[str]]:
+    """Squares (n, 3, side, side) uint8, their maps (n, side, side) uint8, and names."""
+    images, maps, names = [], [], []
+    generator = torch.Generator().manual_seed(0)
+    for path in sorted(folder("nuclei").glob("*.parquet")):
+        for row in parquet.read_table(path).to_pylist():
+            picture = _decoded(row["image"]).convert("RGB")
+            pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            instances = torch.from_numpy(np.array(_decoded(row["instances"])).astype(np.int32))
+            room = torch.tensor(instances.shape) - side
+            top, left = (torch.rand(2, generator=generator) * (room + 1)).long().tolist()
+            place = (..., slice(top, top + side), slice(left, left + side))
+            images.append(pixels[place])
+            maps.append((instances[place] > 0).to(torch.uint8))
+            names.append(row["name"])
+    return torch.stack(images), torch.stack(maps), names
+
+
+def _decoded(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
 def bccd(labelled: int, *, size: tuple[int, int] = (120, 160)) -> Callable[[int], Data[BoxLabels]]:
     """A function seed -> the blood cells at ``size``; ``labelled`` photos keep their boxes."""
 
@@ -239,7 +325,7 @@ NUCLEUS_SIZES = ("small", "large")
 
 
 @cache
-def _nuclei(size: tuple[int, int]) -> ImageSet[BoxLabels]:
+def _sized_nuclei(size: tuple[int, int]) -> ImageSet[BoxLabels]:
     data = open_boxes(folder("nuclei"), masks=True, image_size=size, test_share=0.0)
     things = data.train.truth
     assert things.masks is not None
@@ -260,7 +346,7 @@ def nuclei(
     """
 
     def make(seed: int) -> Data[BoxLabels]:
-        whole = _nuclei(size)
+        whole = _sized_nuclei(size)
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
         train = whole.subset(order[80:].sort().values)
         train = keep_labelled(train, labelled, seed, len(NUCLEUS_SIZES))

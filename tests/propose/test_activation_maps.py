@@ -8,9 +8,11 @@ from leaven.propose import activated_classes, class_activation_maps
 
 
 def test_maps_are_0_to_1_for_the_tags_and_0_for_others() -> None:
-    scores = torch.tensor([[[[2.0, -3.0, 4.0]], [[9.0, 9.0, 9.0]], [[-1.0, -2.0, -5.0]]]])
-    maps = class_activation_maps(scores, torch.tensor([[True, False, True]]))
-    assert maps[0, :, 0].tolist() == [[0.5, 0, 1], [0, 0, 0], [0, 0, 0]]
+    scores = torch.tensor(
+        [[[[2.0, -3.0, 4.0]], [[9.0, 8.0, 7.0]], [[-1.0, -2.0, -5.0]], [[3.0, 4.0, 5.0]]]]
+    )
+    maps = class_activation_maps(scores, torch.tensor([[True, False, True, True]]))
+    assert maps[0, :, 0].tolist() == [[0.5, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0.5, 1]]
 
 
 def test_high_is_the_class_low_the_background_between_nothing() -> None:

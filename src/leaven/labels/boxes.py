@@ -226,3 +226,22 @@ class BoxLabels:
         masks = [one.masks for one in several if one.masks is not None]
         empty = all(one.masks is not None or len(one.boxes) == 0 for one in several)
         return cls(**columns, masks=Masks.joined(masks) if masks and empty else None)
+
+    @classmethod
+    def combined(cls, several: Sequence[BoxLabels]) -> BoxLabels:
+        """All rows of ``several`` labels of the same pictures, without masks; a picture is known
+        where one of them knows it.
+
+        Raises:
+            ValueError: the numbers of pictures differ.
+        """
+        if len({len(one) for one in several}) != 1:
+            raise ValueError(f"labels of {[len(one) for one in several]} pictures are combined")
+        pictures = torch.cat([one.pictures for one in several])
+        order = pictures.argsort(stable=True)
+        rows = {
+            name: torch.cat([getattr(one, name) for one in several])[order]
+            for name in ("boxes", "classes", "confidence", "weight", "source", "crowd")
+        }
+        known = torch.stack([one.known for one in several]).any(0)
+        return cls(**rows, counts=torch.bincount(pictures, minlength=len(known)), known=known)

@@ -7,16 +7,23 @@ from leaven.learn.balanced_items import BalancedItems
 from leaven.learn.batch_prototypes import prototype_loss
 from leaven.learn.class_set import class_set_cross_entropy
 from leaven.learn.class_weights import class_weights, effective_weights
+from leaven.learn.classmix import classmix_mask
 from leaven.learn.consistency import divergence, mean_squared_consistency
+from leaven.learn.cutmix import batch_box, half_rectangle, mix, one_rectangle, xor_rectangles
 from leaven.learn.distillation import block_cross_entropy, block_distillation, distillation
 from leaven.learn.doubly_robust import doubly_robust_loss, doubly_robust_ridge, naive_loss
 from leaven.learn.fairness import fairness_loss
 from leaven.learn.feature_distance import feature_distance_loss
+from leaven.learn.feature_dropout import drop_channels
 from leaven.learn.feedback import FeedbackBaseline, exact_feedback, feedback_loss
 from leaven.learn.generalised_cross_entropy import generalised_cross_entropy
 from leaven.learn.graph import graph_contrastive_loss, label_graph
+from leaven.learn.instance_contrast import instance_contrast
+from leaven.learn.kept_pixel_losses import kept_pixel_cross_entropy, symmetric_pixel_cross_entropy
 from leaven.learn.logit_adjustment import adjust_logits
 from leaven.learn.losses import cross_entropy, entropy, instance_similarity_loss, mean_prior
+from leaven.learn.mask_matching import mask_matching_cost, one_to_one
+from leaven.learn.masked_losses import masked_cross_entropy, masked_dice, masked_loss
 from leaven.learn.mislabelling import mislabelling_matrix, noisy_logits
 from leaven.learn.mixup import mixed, mixed_cross_entropy, mixup
 from leaven.learn.multiple_choice import (
@@ -29,9 +36,19 @@ from leaven.learn.multiple_choice import (
 )
 from leaven.learn.mutual import mutual_loss
 from leaven.learn.pacing import TeacherPacing
+from leaven.learn.pixel_consistency import (
+    pixel_divergence,
+    pixel_mean_squared,
+    standardised,
+    standardised_pair_loss,
+)
+from leaven.learn.pixel_contrast import class_contrast, draw_anchors
+from leaven.learn.pixel_losses import hard_pixel_cross_entropy, pixel_cross_entropy
 from leaven.learn.proximal import proximal
 from leaven.learn.ramps import cosine_ramp, linear_ramp, sigmoid_ramp
+from leaven.learn.region_losses import region_cross_entropy
 from leaven.learn.rotation import all_turns, one_turn
+from leaven.learn.tags import tag_loss
 from leaven.learn.tail_features import (
     balanced_tail_features,
     enhance_tail,
@@ -52,11 +69,14 @@ __all__ = [
     "all_turns",
     "annealed_cross_entropy",
     "balanced_tail_features",
+    "batch_box",
     "block_cross_entropy",
     "block_distillation",
     "choose_heads",
+    "class_contrast",
     "class_set_cross_entropy",
     "class_weights",
+    "classmix_mask",
     "confident_heads_loss",
     "cosine_ramp",
     "critic_loss",
@@ -66,6 +86,8 @@ __all__ = [
     "divergence",
     "doubly_robust_loss",
     "doubly_robust_ridge",
+    "draw_anchors",
+    "drop_channels",
     "effective_weights",
     "enhance_tail",
     "entropy",
@@ -76,15 +98,24 @@ __all__ = [
     "generalised_cross_entropy",
     "gradient_penalty",
     "graph_contrastive_loss",
+    "half_rectangle",
+    "hard_pixel_cross_entropy",
     "head_losses",
     "imprinted_weights",
+    "instance_contrast",
     "instance_similarity_loss",
     "judging",
+    "kept_pixel_cross_entropy",
     "label_graph",
     "linear_ramp",
+    "mask_matching_cost",
+    "masked_cross_entropy",
+    "masked_dice",
+    "masked_loss",
     "mean_prior",
     "mean_squared_consistency",
     "mislabelling_matrix",
+    "mix",
     "mixed",
     "mixed_cross_entropy",
     "mixup",
@@ -92,15 +123,26 @@ __all__ = [
     "mutual_loss",
     "naive_loss",
     "noisy_logits",
+    "one_rectangle",
+    "one_to_one",
     "one_turn",
+    "pixel_cross_entropy",
+    "pixel_divergence",
+    "pixel_mean_squared",
     "prototype_loss",
     "proximal",
+    "region_cross_entropy",
     "release_limit",
     "sigmoid_ramp",
     "smoothed_prior",
+    "standardised",
+    "standardised_pair_loss",
+    "symmetric_pixel_cross_entropy",
+    "tag_loss",
     "tail_probability",
     "transfer_loss",
     "transfer_strength",
     "transfer_targets",
     "uniform_divergence",
+    "xor_rectangles",
 ]

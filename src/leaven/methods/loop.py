@@ -89,6 +89,10 @@ class StepMethod(Method, Generic[E, N]):
         """What keeps the teacher."""
         return EMA(student, self.ema)
 
+    def optimizer(self, trainer: E, models: nn.ModuleList) -> Optimizer:
+        """What moves the weights of the student and the parts."""
+        return trainer.optimizer(models, self.recipe)
+
     def streams(self, data: Data[T]) -> dict[str, Any]:
         """What a batch holds, by name."""
         streams: dict[str, Any] = {"labelled": data.labelled.batches(self.batch)}
@@ -111,7 +115,7 @@ class StepMethod(Method, Generic[E, N]):
         student = self.student(trainer)
         average = self.average(student)
         parts = nn.ModuleDict(self.parts(trainer, student)).to(trainer.device)
-        optimizer = trainer.optimizer(nn.ModuleList([student, *parts.values()]), self.recipe)
+        optimizer = self.optimizer(trainer, nn.ModuleList([student, *parts.values()]))
         trainer.register(student=student, teacher=average, parts=parts, optimizer=optimizer)
         run = Run(trainer, student, average, parts, optimizer, Batch(0, 0.0, {}))
         steps = trainer.steps(share=share, watch=average.module, streams=self.streams(trainer.data))

@@ -9,21 +9,23 @@ from leaven.labels.classes import UNKNOWN
 
 
 def class_activation_maps(scores: Tensor, tags: Tensor) -> Tensor:
-    """``max(0, s_c(x)) / max_x max(0, s_c(x))`` for the classes of the tags, 0 for the others.
+    """``(r_c(x) - min r_c) / (max r_c - min r_c)``, ``r = max(0, s)``, of the classes of the tags.
 
     Args:
-        scores: (B, K, h, w), per place what a classifier of pictures sums up to its logits.
+        scores: (B, K, h, w), what a classifier says of each place; the highest of a class is its
+            logit for the picture.
         tags: (B, K) bool, the classes that each picture shows.
 
     Returns:
-        (B, K, h, w) in [0, 1]; zeros for a class without a positive score.
+        (B, K, h, w) in [0, 1]; zeros for other classes, and for one without a positive score.
 
-    Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016. Used by:
-    054.
+    Source: Zhou et al., Learning deep features for discriminative localization, CVPR 2016; the range
+    as in Ru et al., AFA, CVPR 2022. Used by: 054.
     """
-    positive = scores.clamp_min(0) * tags[:, :, None, None]
-    highest = positive.amax((2, 3), keepdim=True)
-    return positive / highest.clamp_min(torch.finfo(scores.dtype).tiny)
+    positive = scores.clamp_min(0)
+    lowest, highest = positive.amin((2, 3), keepdim=True), positive.amax((2, 3), keepdim=True)
+    spread = (highest - lowest).clamp_min(torch.finfo(scores.dtype).eps)
+    return (positive - lowest) / spread * tags[:, :, None, None]
 
 
 def activated_classes(

@@ -10,6 +10,7 @@ from leaven.synthesize.diffusion import (
     preconditioning,
     sample_pictures,
 )
+from leaven.synthesize.mosaic import mosaic
 from leaven.synthesize.pictures import picture_grid, to_signed, to_uint8
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "draw_pastes",
     "drop_classes",
     "guided",
+    "mosaic",
     "paste",
     "picture_grid",
     "preconditioning",

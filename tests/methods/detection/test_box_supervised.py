@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.methods.detection.boxes_without_masks import without_masks
 
 from leaven.data import Data
 from leaven.labels import BoxLabels, LabelStore
@@ -15,18 +15,6 @@ from leaven.methods.detection.supervised import Supervised
 from leaven.train import BoxTrainer
 
 SMALL = {"batch": 2, "ema": 0.9}
-
-
-def without_masks(data: Data[BoxLabels]) -> Data[BoxLabels]:
-    """The same with boxes alone."""
-    bare = {
-        name: replace(
-            part, labels=replace(part.labels, masks=None), truth=replace(part.truth, masks=None)
-        )
-        for name in ("train", "test")
-        if (part := getattr(data, name)) is not None
-    }
-    return replace(data, **bare)
 
 
 @pytest.mark.parametrize("task", ["detection", "instance"])

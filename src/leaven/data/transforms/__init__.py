@@ -1,6 +1,7 @@
 """Batched changes of uint8 pictures on any device, a draw per sample: the views and their parts."""
 
 from leaven.data.transforms.block_cover import random_blocks
+from leaven.data.transforms.box_noise import NoisyBoxes, noisy_boxes
 from leaven.data.transforms.colour import gaussian_blur, greyed, hue
 from leaven.data.transforms.colour_views import (
     COLOUR_OPERATIONS,
@@ -9,6 +10,7 @@ from leaven.data.transforms.colour_views import (
     ColourJitter,
     StrongColour,
 )
+from leaven.data.transforms.erasing import NoiseErase
 from leaven.data.transforms.geometric import (
     affine_nearest,
     cutout,
@@ -51,6 +53,7 @@ from leaven.data.transforms.regions import (
     mask_boxes,
     oddly_covered,
 )
+from leaven.data.transforms.square_crops import square_crops
 from leaven.data.transforms.views import Cutout, Strong, Weak
 
 __all__ = [
@@ -62,6 +65,8 @@ __all__ = [
     "Cutout",
     "Erase",
     "Geometry",
+    "NoiseErase",
+    "NoisyBoxes",
     "RandAugment",
     "ScaleCropFlip",
     "Seen",
@@ -88,6 +93,7 @@ __all__ = [
     "hue",
     "mask_boxes",
     "mirrored",
+    "noisy_boxes",
     "oddly_covered",
     "posterize",
     "quarter_turned",
@@ -102,6 +108,7 @@ __all__ = [
     "shift_reflect",
     "shifted",
     "solarize",
+    "square_crops",
     "translate_x",
     "translate_y",
     "turned",

@@ -30,7 +30,7 @@ def random_blocks(
     Raises:
         ConfigError: a value out of its range.
 
-    Source: Liu et al., CSL, ICCV 2025. Used by: 040.
+    Source: Liu and Liu, CSL, ICCV 2025. Used by: 040.
     """
     check_range("block", block, block, 1, float("inf"))
     check_probability("share", share)

@@ -9,6 +9,8 @@ from leaven.models.detection.conv_instance import (
     InstanceWeights,
     mask_terms,
 )
+from leaven.models.detection.corrector import BoxCorrector
+from leaven.models.detection.cosine_head import CosineHead
 from leaven.models.detection.cost_assign import (
     assign_by_cost,
     overlap_weighted_losses,
@@ -29,7 +31,15 @@ from leaven.models.detection.of_transformers import RTDetr
 from leaven.models.detection.one_stage import FCOS, OneStage, Retina
 from leaven.models.detection.onnx import export_detector
 from leaven.models.detection.pooling import Pyramid, RegionPool
-from leaven.models.detection.regions import BACKGROUND, IGNORED, Regions, Targets, assign, suppress
+from leaven.models.detection.regions import (
+    BACKGROUND,
+    IGNORED,
+    Regions,
+    Targets,
+    assign,
+    best_overlap,
+    suppress,
+)
 from leaven.models.detection.rpn import AnchorOutputs, ProposalNetwork
 from leaven.models.detection.two_stage import RegionSample, TwoStage, dense_masks
 
@@ -40,11 +50,13 @@ __all__ = [
     "AlignedRetina",
     "AnchorOutputs",
     "BoxAlignment",
+    "BoxCorrector",
     "BoxHead",
     "BucketCoder",
     "BucketHead",
     "CellOutputs",
     "ConvInstance",
+    "CosineHead",
     "DeltaHead",
     "DenseHead",
     "DenseOutputs",
@@ -66,6 +78,7 @@ __all__ = [
     "TwoStage",
     "assign",
     "assign_by_cost",
+    "best_overlap",
     "bucket_loss",
     "build_detector",
     "cropped_masks",

@@ -61,10 +61,13 @@ def assign_by_cost(
     # A cost beyond all numbers is still less than that of what is no candidate.
     largest = torch.finfo(cost.dtype).max
     cost = torch.where(candidate, cost.clamp_max(largest), torch.inf)
-    best = overlap.topk(min(most, overlap.shape[1]), 1).values
-    wanted = best.sum(1).floor().clamp_min(1)
-    rank = cost.argsort(1, stable=True).argsort(1)
-    taken = candidate & (rank < wanted[:, None])
+    most = min(most, overlap.shape[1])
+    wanted = overlap.topk(most, 1).values.sum(1, keepdim=True).floor().clamp_min(1)
+    # The sum of so many IoUs is at most their number: no box wants more anchors.
+    cheap = cost.topk(most, 1, largest=False)
+    ranks = torch.arange(most, device=cost.device)[:, None]
+    chosen = (ranks < wanted) & cheap.values.isfinite()
+    taken = torch.zeros_like(candidate).scatter(1, cheap.indices, chosen)
     cheapest = torch.where(taken, cost, torch.inf).argmin(2)
     _, covered = compare(outputs.anchors.expand(len(boxes), -1, 4), targets)
     none = torch.where(covered, IGNORED, BACKGROUND)

@@ -57,7 +57,7 @@ class DenseOutputs:
         """Rows (B, N, D) as one map (B, A D, h, w) for each level."""
         parts = rows.split(self.counts, 1)
         return [
-            part.reshape(len(part), height, width, -1).permute(0, 3, 1, 2)
+            part.reshape(part.shape[0], height, width, -1).permute(0, 3, 1, 2)
             for part, (height, width) in zip(parts, self.grids, strict=True)
         ]
 

@@ -55,13 +55,13 @@ def move_sides(boxes: Tensor, offsets: Tensor) -> Tensor:
     Source: Wang et al., Consistent-Teacher, CVPR 2023. Used by: 119.
     """
     count, sides, height, width = boxes.shape
-    moves = offsets.view(count * sides, 2, height, width)
+    moves = offsets.reshape(count * sides, 2, height, width)
     y = torch.arange(height, device=boxes.device)[:, None] + moves[:, 0]
     x = torch.arange(width, device=boxes.device) + moves[:, 1]
     # grid_sample measures from -1 to 1 between the outer edges of the map.
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
     planes = boxes.reshape(count * sides, 1, height, width)
-    return F.grid_sample(planes, grid, align_corners=False).view_as(boxes)
+    return F.grid_sample(planes, grid, align_corners=False).reshape(boxes.shape)
 
 
 class BoxAlignment(nn.Module):

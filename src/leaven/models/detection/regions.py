@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -173,6 +173,14 @@ def assign_regions(regions: Regions, targets: Targets, threshold: float) -> Tens
     own = targets.select(regions.pictures)
     iou, covered = compare(regions.boxes[:, None], own)
     return _assigned(iou, covered, threshold, threshold, False)[:, 0]
+
+
+def best_overlap(regions: Regions, labels: BoxLabels) -> Tensor:
+    """(R,) the largest IoU of each region with a box of its picture, whatever that is; 0 of none."""
+    plain = replace(labels, crowd=torch.zeros_like(labels.crowd), masks=None)
+    targets = Targets.of(plain, regions.boxes.device).select(regions.pictures)
+    overlap, _ = compare(regions.boxes[:, None], targets)
+    return overlap[:, 0].amax(1).clamp_min(0)
 
 
 def sample(

@@ -11,6 +11,7 @@ from leaven.models.detection.anchors import AnchorGrid
 from leaven.models.detection.backbones import SmallPyramid
 from leaven.models.detection.box_head import BoxHead, DeltaHead
 from leaven.models.detection.bucket_head import BucketHead
+from leaven.models.detection.cosine_head import CosineHead
 from leaven.models.detection.dense_head import DenseHead
 from leaven.models.detection.fam3d import AlignedRetina
 from leaven.models.detection.mask_branch import MaskBranch
@@ -20,7 +21,7 @@ from leaven.models.detection.rpn import ProposalNetwork, ProposalRules
 from leaven.models.detection.two_stage import SampleRules, TwoStage
 from leaven.models.small import Norm
 
-BoxHeadName = Literal["delta", "bucket"]
+BoxHeadName = Literal["delta", "bucket", "cosine"]
 
 _WIDTHS = (24, 48, 96, 160)
 _CHANNELS = 64
@@ -30,12 +31,16 @@ _GROUPS = 8
 def box_head(
     name: BoxHeadName, channels: int, resolution: int, width: int, classes: int, **options: Any
 ) -> BoxHead:
-    """The box head ``delta`` or ``bucket``."""
-    heads: dict[str, type[BoxHead]] = {"bucket": BucketHead, "delta": DeltaHead}
+    """The box head ``delta``, ``bucket`` or ``cosine``."""
+    heads: dict[str, type[BoxHead]] = {
+        "bucket": BucketHead,
+        "cosine": CosineHead,
+        "delta": DeltaHead,
+    }
     if name not in heads:
         raise ModelError(
             f"There is no box head named {name!r}.",
-            "'delta' or 'bucket'",
+            "'delta', 'bucket' or 'cosine'",
             nearest(str(name), heads),
         )
     return heads[name](channels, resolution, width, classes, **options)
@@ -60,8 +65,9 @@ def rcnn_small(
         hidden: units of the box head.
         anchors: the side in pixels of each level, with ratios 1/2, 1 and 2.
         norm: of the stages.
-        box_head: ``delta`` or ``bucket``.
-        box: of the box head: ``quality`` of ``delta``; ``bins`` and ``enlarge`` of ``bucket``.
+        box_head: ``delta``, ``bucket`` or ``cosine``.
+        box: of the box head: ``quality`` of ``delta``; ``bins`` and ``enlarge`` of ``bucket``;
+            ``scale`` and ``dropout`` of ``cosine``.
     """
     return _small_rcnn(spec, widths, channels, hidden, anchors, norm, box_head, box or {})
 
@@ -120,6 +126,8 @@ def retina_small(
     channels: int = _CHANNELS,
     depth: int = 2,
     scale: float = 4.0,
+    octaves: int = 1,
+    ratios: tuple[float, ...] = (1.0,),
     norm: Norm = "group",
     align: bool = False,
 ) -> Retina:
@@ -132,17 +140,23 @@ def retina_small(
         channels: of the maps and the towers.
         depth: convolutions per tower.
         scale: side of an anchor in strides.
+        octaves, ratios: more anchors per cell: sizes of ``2^(i / octaves)`` times that side, each
+            with these ratios of height to width; the paper of RetinaNet has 3 of both.
         norm: of the stages; the towers have group norm.
         align: take each side of a box from the place and level that know it best (119).
     """
     backbone = SmallPyramid(spec.shape[0], tuple(widths), channels, norm)
     kind = partial(AlignedRetina, channels=channels) if align else Retina
+    sides = [scale * 2 ** (number / octaves) for number in range(octaves)]
+    grid = AnchorGrid(
+        tuple(tuple(side * stride for side in sides) for stride in backbone.strides), tuple(ratios)
+    )
     return kind(
         spec,
         backbone.strides[-1],
         backbone=backbone,
-        head=DenseHead(channels, 1, len(spec.classes), depth=depth, groups=_GROUPS),
-        grid=AnchorGrid(tuple((scale * stride,) for stride in backbone.strides)),
+        head=DenseHead(channels, grid.count, len(spec.classes), depth=depth, groups=_GROUPS),
+        grid=grid,
         weights=(10.0, 10.0, 5.0, 5.0),
         box_loss=giou,
     )
