@@ -15,7 +15,7 @@ from leaven.report.dense_gallery import write_box_gallery
 class BoxStage(Stage[BoxLabels]):
     """See ``Stage``."""
 
-    names: ClassVar[tuple[str, ...]] = ("map", "map50", "map75", "ar100")
+    names: ClassVar[tuple[str, ...]] = ("map", "map50", "map75", "ar100", "ece", "confidence")
 
     def measure(
         self, fitted: Fitted[Any, Any], held_out: ImageSet[BoxLabels]
@@ -24,8 +24,11 @@ class BoxStage(Stage[BoxLabels]):
         if judged is None:
             return dict.fromkeys(self.names)
         self.per_class = {name: listed(values) for name, values in judged.per_class().items()}
-        found = judged.metrics()
-        self.trainer.health.calibration(found, self.trainer.step)
+        found, seen = judged.metrics(), {}
+        if judged.bins.total:
+            self.reliability = judged.bins.reliability().as_dict()
+            seen = {"accuracy": judged.bins.accuracy}
+        self.trainer.health.calibration({**found, **seen}, self.trainer.step)
         return {name: found.get(name) for name in self.names}
 
     def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:

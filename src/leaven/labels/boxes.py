@@ -244,4 +244,5 @@ class BoxLabels:
             for name in ("boxes", "classes", "confidence", "weight", "source", "crowd")
         }
         known = torch.stack([one.known for one in several]).any(0)
-        return cls(**rows, counts=torch.bincount(pictures, minlength=len(known)), known=known)
+        counts = torch.bincount(pictures, minlength=len(known))
+        return cls(**rows, counts=counts, known=known, masks=None)

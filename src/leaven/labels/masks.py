@@ -10,6 +10,10 @@ import numpy as np
 import torch
 from pycocotools import mask as coco
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+AT_ONCE = 64
+"""Masks that are decoded together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +108,35 @@ class Masks:
 
     def resized(self, sizes: Tensor) -> Masks:
         """Each mask stretched to its height and width in ``sizes`` (m, 2), by nearest pixel."""
-        wanted = sizes.to(self.sizes)
-        if bool((wanted == self.sizes).all()):
-            return self
-        parts = []
-        for number, (height, width) in enumerate(wanted.tolist()):
-            mask = self.one(number)[None, None].to(torch.uint8)
-            large = torch.nn.functional.interpolate(mask, (height, width), mode="nearest-exact")
-            parts.append(Masks.from_dense(large[0].bool()))
-        return Masks.joined(parts)
+
+        def stretch(dense: Tensor, size: tuple[int, int]) -> Tensor:
+            return interpolate(dense[None].to(torch.uint8), size, mode="nearest-exact")[0].bool()
+
+        return self._changed(sizes, stretch)
 
     def padded(self, shape: tuple[int, int]) -> Masks:
         """Each mask in the upper left of a picture of that height and width, at least its own."""
-        if bool((self.sizes == torch.tensor(shape)).all()):
-            return self
-        return self._changed(lambda mask: _framed(mask, *shape))
+
+        def frame(dense: Tensor, size: tuple[int, int]) -> Tensor:
+            return pad(dense, (0, size[1] - dense.shape[2], 0, size[0] - dense.shape[1]))
+
+        return self._changed(torch.tensor([shape]).expand(len(self), 2), frame)
 
     def cut(self, sizes: Tensor) -> Masks:
         """The upper left of each mask, in its height and width of ``sizes`` (m, 2)."""
-        if bool((sizes == self.sizes).all()):
+        return self._changed(sizes, lambda dense, size: dense[:, : size[0], : size[1]])
+
+    def _changed(self, sizes: Tensor, change: Callable[[Tensor, tuple[int, int]], Tensor]) -> Masks:
+        """The masks in other ``sizes`` (m, 2); ``change`` takes many (n, H, W) of one size to one
+        size."""
+        wanted = sizes.to(self.sizes)
+        if bool((wanted == self.sizes).all()):
             return self
-        parts = [
-            Masks.from_dense(self.one(number)[None, :height, :width])
-            for number, (height, width) in enumerate(sizes.tolist())
-        ]
-        return Masks.joined(parts)
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Masks:
-        return Masks.joined(
-            [Masks.from_dense(change(self.one(number))[None]) for number in range(len(self))]
-        )
-
-
-def _framed(mask: Tensor, height: int, width: int) -> Tensor:
-    whole = torch.zeros(height, width, dtype=torch.bool)
-    whole[: mask.shape[0], : mask.shape[1]] = mask
-    return whole
+        kinds, kind = torch.cat([self.sizes, wanted], 1).unique(dim=0, return_inverse=True)
+        runs: list[bytes] = [b""] * len(self)
+        for number, (_, _, height, width) in enumerate(kinds.tolist()):
+            for rows in (kind == number).nonzero().squeeze(1).split(AT_ONCE):
+                made = Masks.from_dense(change(self.select(rows).dense(), (height, width)))
+                for row, run in zip(rows.tolist(), made.runs, strict=True):
+                    runs[row] = run
+        return Masks(runs, wanted.clone())

@@ -12,7 +12,8 @@ from leaven.data import ImageSet
 from leaven.labels import BoxLabels
 from leaven.propose.boxes import predict_boxes
 from leaven.quality import Health
-from leaven.quality.detection import DetectionScores, detection_scores
+from leaven.quality.confidence import ConfidenceBins
+from leaven.quality.detection import DetectionScores, detection_scores, match_boxes
 from leaven.quality.instances import InstanceMeter
 from leaven.train.engine import Engine
 from leaven.train.found import found_rows
@@ -31,17 +32,22 @@ class Judged:
 
     Attributes:
         scores: COCO's figures, of masks where there are some.
+        bins: the scores beside the share that is right at an IoU of 0.5.
         things: of the map of the masks with a score of ``CLEAR`` or more; None where there are
             boxes alone.
     """
 
     scores: DetectionScores
+    bins: ConfidenceBins
     things: InstanceMeter | None = None
 
     def metrics(self) -> dict[str, float]:
-        """COCO's figures, and of masks ``pq``, ``sq``, ``rq``, ``f1``, ``aji`` and ``dice``."""
-        things = {} if self.things is None else self.things.metrics()
-        return {**self.scores.metrics(), **things}
+        """COCO's figures, ``ece`` and mean ``confidence`` of what is found, and of masks ``pq``,
+        ``sq``, ``rq``, ``f1``, ``aji`` and ``dice``."""
+        found = self.scores.metrics()
+        if self.bins.total:
+            found |= {"ece": self.bins.reliability().error, "confidence": self.bins.confidence}
+        return found | ({} if self.things is None else self.things.metrics())
 
     def per_class(self) -> dict[str, Tensor]:
         """By name, a figure per class (K,) float64."""
@@ -111,11 +117,14 @@ class BoxTrainer(Engine[BoxLabels]):
         truth = images.labels.cpu()
         found = self.predict(model, images)
         scores = detection_scores(found, truth, len(self.data.classes), masks=self.masks)
+        matches = match_boxes(found, truth, len(self.data.classes), masks=self.masks)
+        bins = ConfidenceBins()
+        bins.add(found.confidence, matches.right, matches.judged)
         if not self.masks:
-            return Judged(scores)
+            return Judged(scores, bins)
         things = InstanceMeter(len(self.data.classes))
         things.add_labels(found.keep(found.confidence >= CLEAR), truth)
-        return Judged(scores, things)
+        return Judged(scores, bins, things)
 
     def label(
         self, model: Detector, images: ImageSet[BoxLabels], threshold: float = 0.0
@@ -124,11 +133,15 @@ class BoxTrainer(Engine[BoxLabels]):
         found = self.predict(model, images)
         return found.with_weight((found.confidence >= threshold).float())
 
-    def save_labels(self, number: int, labels: BoxLabels) -> None:
-        """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``."""
+    def save_labels(self, number: int, labels: BoxLabels, given: BoxLabels | None = None) -> None:
+        """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``.
+
+        Args:
+            given: of all of ``data.train``; in place of what people gave, where a method adds to it.
+        """
         self.last_round = number
         if self.label_store is None or self.replaying:
             return
-        rows, sizes = found_rows(self.data.train, labels)
+        rows, sizes = found_rows(self.data.train, labels, given)
         names = list(self.data.train.names)
         self.label_store.write_boxes(number, names, rows, sizes, self.data.classes)

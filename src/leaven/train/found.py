@@ -38,16 +38,19 @@ def found_pixels(train: ImageSet[PixelMaps], labels: PixelLabels) -> Iterator[Pi
         place += 1
 
 
-def found_rows(train: ImageSet[BoxLabels], labels: BoxLabels) -> tuple[BoxLabels, Tensor]:
-    """The labels people gave, and ``labels`` of the other pictures, as the pictures were found;
-    and (n, 2) int64, their heights and widths.
+def found_rows(
+    train: ImageSet[BoxLabels], labels: BoxLabels, given: BoxLabels | None = None
+) -> tuple[BoxLabels, Tensor]:
+    """The labels people gave, or ``given`` of the same pictures in their place, and ``labels`` of
+    the other pictures, as the pictures were found; and (n, 2) int64, their heights and widths.
 
     A picture in which a model accepts nothing stays unknown: it need not be empty.
     """
     _, height, width = train.pixels.shape
     labels = labels.cpu()
     accepted = torch.bincount(labels.pictures[labels.accepted], minlength=len(labels)) > 0
-    merged = train.labels.cpu().filled(replace(labels, known=accepted))
+    own = train.labels if given is None else replace(given, known=train.known)
+    merged = own.cpu().filled(replace(labels, known=accepted))
     sizes = train.sizes
     if sizes is None:
         sizes = torch.tensor([[height, width]]).expand(len(train), 2)

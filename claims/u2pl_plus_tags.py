@@ -1,0 +1,82 @@
+"""U2PL+ from image tags alone: against self-training on activation maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from claims.harness import Claim, Gain
+from leaven.data import Data, ImageSet, MemoryPixels
+from leaven.data.evidence_dense import map_tags
+from leaven.data.pixel_maps import PixelMaps
+from leaven.data.scenes import scenes
+from leaven.methods.segmentation.u2pl_plus import U2PLPlus
+from leaven.train import Budget, Recipe
+
+DIGITS = 4
+SIZE = 64
+SETTINGS: dict[str, Any] = {
+    "evidence": "tags",
+    "batch": 16,
+    "recipe": Recipe(optimizer="adamw", lr=5e-3, weight_decay=1e-4, schedule="poly"),
+    "scale": (0.8, 1.25),
+    "supervised_share": 0.5,
+    "width": 64,
+    "ranks": (3, 5),
+    "queue": 3000,
+    "first_queue": None,
+    "anchors": 64,
+    "negatives": 32,
+}
+
+
+def tagged_scenes(train: int = 3000, test: int = 200) -> Callable[[int], Data[PixelMaps]]:
+    """A function seed -> scenes with the digits 0 to 3 alone, of which the tags are known."""
+
+    def make(seed: int) -> Data[PixelMaps]:
+        found = scenes(5 * (train + test), seed=seed, size=SIZE, objects=(1, 2))
+        maps, images = found.semantic, found.images
+        fits = (maps <= DIGITS).flatten(1).all(1) & ~found.tags(0.0)[:, DIGITS:].any(1)
+        index = fits.nonzero()[: train + test, 0]
+        maps, images = maps[index], images[index]
+        truth = PixelMaps.from_tensor(maps)
+        known = torch.arange(len(index)) >= train
+        labels = truth.hidden(known).with_tags(map_tags(maps, DIGITS + 1, min_pixels=20))
+        names = [f"scene-{number}" for number in index.tolist()]
+        whole = ImageSet(MemoryPixels(images), labels, truth, names)
+        return Data(
+            name="scenes",
+            classes=found.classes[: DIGITS + 1],
+            train=whole.subset(~known),
+            test=whole.subset(known),
+            flip=False,
+        )
+
+    return make
+
+
+CLAIM = Claim(
+    method="u2pl-plus",
+    statement="With image tags alone, unreliable pixels and pixels of pictures without a class are "
+    "good negatives: the contrast gains over self-training on activation maps.",
+    setting="3000 scenes of 64x64 pixels with one or two of the handwritten digits 0 to 3 on photos "
+    "(the sheet: all digits, 96x96), tags alone; U-Net 16-32-64 with 64 numbers per pixel, 1200 steps "
+    "of 16 scenes, the first 600 without proposals, bf16",
+    variants={
+        "activation maps": U2PLPlus(**SETTINGS, unlabelled_weight=0.0, contrast_weight=0.0),
+        "no contrast": U2PLPlus(**SETTINGS, contrast_weight=0.0),
+        "u2pl-plus": U2PLPlus(**SETTINGS),
+    },
+    expect=(
+        Gain("u2pl-plus", "no contrast", 1.0, metric="miou"),
+        Gain("u2pl-plus", "activation maps", 1.0, metric="miou"),
+    ),
+    data=tagged_scenes(),
+    budget=Budget(steps=1200),
+    model="unet",
+    options={"widths": [16, 32, 64]},
+    precision="bf16",
+    metric="miou",
+)

@@ -1,0 +1,32 @@
+"""Mean teacher for boxes: what the averaged weights find is the truth of a strong view."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from leaven.methods.base import Card
+from leaven.methods.detection.teacher import TeacherBoxes
+
+
+class MeanTeacher(TeacherBoxes):
+    """Boxes of the teacher above a score are ground truth; every loss of the detector counts.
+
+    ``loss = sum detector.losses(weak(x), y) + weight sum detector.losses(strong(u), M b)``, with
+    ``b`` the teacher's boxes of ``weak(u)`` whose score is above ``threshold`` and ``M`` what takes
+    the weak view to the strong one. For any detector. The paper is about classes and has no threshold;
+    this is the form in which papers on boxes compare with it, and there are no agreed values.
+    """
+
+    card: ClassVar[Card] = Card(
+        name="mean-teacher",
+        title="Mean teacher for boxes",
+        summary="Boxes that the averaged weights are sure of are the truth of a strong view.",
+        task="detection",
+        evidence="boxes",
+        year=2017,
+        venue="NeurIPS",
+        paper="https://arxiv.org/abs/1703.01780",
+        code="https://github.com/CuriousAI/mean-teacher",
+        parts=("data.transforms.StrongPlaced", "data.transforms.between", "train.EMA"),
+        claim="The usual baseline of semi-supervised detection; its paper is about classes.",
+    )
