@@ -175,3 +175,17 @@ def test_several_anchors_per_cell_are_refused() -> None:
 
 def test_it_is_exported(tmp_path: Path) -> None:
     assert export_detector(aligned().eval(), tmp_path / "model.onnx") < 1e-2
+
+
+def test_nine_anchors_per_cell() -> None:
+    options = {"widths": (8, 8, 16, 16), "channels": 16, "octaves": 3, "ratios": [0.5, 1.0, 2.0]}
+    model = build_detector(
+        "retina-small", ["red"], (3, HEIGHT, WIDTH), mean=(0.1,), std=(0.2,), options=options
+    )
+    outputs = model.outputs(discs(1)[0])  # type: ignore[operator]
+    assert outputs.logits.shape[1] == 9 * sum(h * w for h, w in outputs.grids)
+    sides = outputs.anchors[:9, 2:] - outputs.anchors[:9, :2]
+    # On the finest level from 16 pixels on, a third of an octave more each, rounded to even ones.
+    squares = sides[sides[:, 0] == sides[:, 1]][:, 0]
+    assert squares.tolist() == [16, 20, 26]
+    assert sides.unique(dim=0).shape[0] == 9

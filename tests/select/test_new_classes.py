@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from leaven.labels import BoxLabels
@@ -73,3 +74,12 @@ def test_nothing_new() -> None:
     assert torch.equal(labels.boxes, given().boxes) and torch.equal(labels.known, given().known)
     chosen = new_class_boxes(nothing, given(), NOVEL)
     assert len(chosen.candidates) == len(chosen.ignored) == 0
+
+
+def test_rows_of_the_same_pictures_are_combined() -> None:
+    first, second = found([(0, 1, 0.9, 0.0), (2, 1, 0.8, 5.0)]), found([(0, 2, 0.7, 9.0)])
+    both = BoxLabels.combined([first, second])
+    assert both.pictures.tolist() == [0, 0, 2] and both.classes.tolist() == [1, 2, 1]
+    assert both.counts.tolist() == [2, 0, 1, 0]
+    with pytest.raises(ValueError, match=r"\[4, 3\] pictures"):
+        BoxLabels.combined([first, found([], 3)])

@@ -117,6 +117,9 @@ class StepMethod(Method, Generic[E, N]):
         parts = nn.ModuleDict(self.parts(trainer, student)).to(trainer.device)
         optimizer = self.optimizer(trainer, nn.ModuleList([student, *parts.values()]))
         trainer.register(student=student, teacher=average, parts=parts, optimizer=optimizer)
+        budget = trainer.settings.budget.share(share * trainer.available)
+        if budget.steps is not None:
+            trainer.health.decay(average.decay, budget.steps, trainer.step)
         run = Run(trainer, student, average, parts, optimizer, Batch(0, 0.0, {}))
         steps = trainer.steps(share=share, watch=average.module, streams=self.streams(trainer.data))
         for batch in steps:

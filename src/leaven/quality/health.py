@@ -47,9 +47,9 @@ class Health:
     """Watches a run and says what is wrong with it.
 
     Codes: ``nothing-accepted``, ``few-accepted``, ``class-spread``, ``collapse``,
-    ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``over-confident``,
-    ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of the first two,
-    ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``. Limits and their reasons:
+    ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``slow-teacher``,
+    ``over-confident``, ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of
+    the first two, ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``. Limits and their reasons:
     ``leaven.quality.judge``.
 
     Args:
@@ -144,6 +144,10 @@ class Health:
             self._skipped_steps, self._skips, self._sums.skipped, max(self._sums.steps, self.window)
         )
         self._settle(step, {"non-finite-loss": verdict})
+
+    def decay(self, decay: float, steps: int, step: int = 0) -> None:
+        """Judges the ``decay`` of a teacher in a loop of ``steps`` that starts at ``step``."""
+        self._settle(step, {"slow-teacher": judge.slow_teacher(decay, steps)})
 
     def calibration(self, metrics: Mapping[str, float] | None, step: int = 0) -> None:
         """Judges confidence on held-out labels, None or empty when there are none.

@@ -124,6 +124,11 @@ def no_boxes(steps: int, highest: float | None, threshold: float | None, grave: 
     return ("error" if grave else "warning"), text
 
 
+SLOW = 0.25
+"""The largest share of a loop that a teacher may average over: what it says in the end is then of
+the last quarter."""
+
+
 def empty_teacher(steps: int, grave: bool) -> Verdict:
     """The teacher detected nothing in any picture of a window, at any score."""
     return ("error" if grave else "warning"), (
@@ -132,6 +137,19 @@ def empty_teacher(steps: int, grave: bool) -> Verdict:
         "the unlabelled pictures take part; or it has been lost: start it as a copy of the trained "
         "student, average batch statistics too, and lower the learning rate. Look also at the least "
         "score that the detector itself reports."
+    )
+
+
+def slow_teacher(decay: float, steps: int) -> Verdict | None:
+    """A teacher with that ``decay`` of its averaged weights, in a loop of so many ``steps``."""
+    span = 1 / (1 - decay)
+    if span <= steps * SLOW:
+        return None
+    better = 1 - 1 / max(2.0, steps * SLOW / 2)
+    return "warning", (
+        f"The teacher averages weights over about {span:.0f} steps (decay {decay:g}), and there are "
+        f"{steps}: it stays behind the student, and its labels with it. Train longer, or take a "
+        f"smaller decay: --set ema={better:.4g}."
     )
 
 
