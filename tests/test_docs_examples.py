@@ -111,7 +111,7 @@ def test_page_of_a_method(generate: ModuleType) -> None:
     result = {"statement": "it works", "expectations": [row]}
     page = generate.method_page(method, {"fixmatch_digits": result})
     assert all(f"| `{name}` |" in page for name, *_ in method.hyperparameters())
-    claim = "[fixmatch_digits](../claims.md#fixmatch-digits)"
+    claim = "[fixmatch_digits](../../claims.md#fixmatch-digits)"
     assert f"| {claim} | {row['text']} | 97.2 | yes |" in page
     unfinished = {"statement": "it works", "expectations": []}
     page = generate.method_page(method, {"fixmatch_digits": unfinished})

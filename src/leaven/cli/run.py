@@ -144,17 +144,16 @@ def run(
     Examples:
       4 labels per digit, the rest hidden; against learning from them alone:
         leaven run --labels-per-class 4 --compare
-      an own folder; labels.csv has the columns file,label:
-        leaven run pictures/ --labels labels.csv --budget 20m --out runs/mine
-      another net and another hyperparameter, see `leaven methods fixmatch`:
-        leaven run pictures/ --model timm:resnet18 --set threshold=0.9
+      an own folder, with labels.csv of the columns file,label; another net and
+      another hyperparameter, see `leaven methods fixmatch`:
+        leaven run pictures/ --labels labels.csv --model timm:resnet18 \\
+          --set threshold=0.9 --budget 20m --out runs/mine
       seconds in place of hours: a trained backbone looks at every picture once,
       and a classifier on its features and a method without augmentation do the
       rest; the features are kept for the next run, the model takes pictures:
         leaven run pictures/ --features timm:resnet18 --method label-spreading
-      a class per pixel, boxes, or masks; 20 labelled pictures, the rest hidden:
-        leaven run streets/ --task segmentation --labelled 20 --image-size 120x160
-        leaven run photos/ --task detection --annotations train.json
+      boxes, a class per pixel, or masks; 20 labelled pictures, the rest hidden:
+        leaven run photos/ --task detection --labelled 20 --image-size 240x320
       go on after a stop or a kill:
         leaven run --resume --out runs/mine
     """

@@ -68,7 +68,8 @@ class Stream(Generic[T]):
         self._seed, self._rank, self._world = 0, 0, 1
         self._device = torch.device("cpu")
         self._targets: T = images.labels if targets is None else targets
-        self._replaced = False
+        # Label maps and boxes are part of the data, and made again when a run is resumed.
+        self._replaced = isinstance(targets, Tensor)
         self.truth: T = images.truth
         self._orders: dict[int, Tensor] = {}
         self._pool: ThreadPoolExecutor | None = None
