@@ -15,14 +15,14 @@ from torch import Tensor
 from leaven.data import Data
 from leaven.learn import cross_entropy
 from leaven.methods.base import Card, Fitted, Method
-from leaven.quality.evidence import foreign_share, imbalance, label_noise
+from leaven.quality.evidence import imbalance, label_noise
 from leaven.train import EMA, Recipe, Trainer
 
 log = logging.getLogger(__name__)
 
 FOLDS = 2
 ENOUGH = 20
-"""Labels per class below which noise and foreign items cannot be told from difficulty."""
+"""Labels per class below which noise cannot be told from difficulty."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Evidence:
         imbalance: how many times more labels the largest class has than the smallest.
         unlabelled: unlabelled items per labelled one.
         noise: the share of given labels that are told to be wrong, a cautious figure.
-        foreign: the share of unlabelled items that are told to be of no known class, cautious too.
         views: whether strong views of the items can be made.
         passes: how often the budget goes through the labels.
     """
@@ -45,7 +44,6 @@ class Evidence:
     imbalance: float
     unlabelled: float
     noise: float = 0.0
-    foreign: float = 0.0
     views: bool = True
     passes: float = math.inf
 
@@ -69,6 +67,9 @@ class Rule:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+FEW_UNLABELLED = 0.5
+"""Unlabelled items per label; with more, what they teach outweighs wrong labels."""
+
 FEW_PASSES = 20.0
 """In fewer passes over the labels a network has not learned wrong ones by heart, and what guards
 against them costs more than it gains."""
@@ -81,7 +82,7 @@ RULES: tuple[Rule, ...] = (
         "wrong ones by heart",
     ),
     Rule(
-        lambda e: e.unlabelled < 0.5 and e.noise >= 0.05,
+        lambda e: e.unlabelled < FEW_UNLABELLED and e.noise >= 0.05,
         "rdcr",
         "about {e.noise:.0%} or more of the given labels look wrong and few items are unlabelled",
     ),
@@ -96,19 +97,10 @@ RULES: tuple[Rule, ...] = (
         "rows of features have no augmented views, and neighbours carry the labels on",
     ),
     Rule(
-        lambda e: e.imbalance >= 3,
-        "cossl",
-        "the classes have unequal numbers of labels (up to {e.imbalance:.0f} to 1)",
-    ),
-    Rule(
-        lambda e: e.foreign >= 0.1,
-        "freematch",
-        "{e.foreign:.0%} or more of the unlabelled items look like none of the classes",
-    ),
-    Rule(
         lambda e: True,
         "fixmatch",
-        "there are {e.labels:.0f} labels per class, about as many for each",
+        "there are {e.labels:.0f} labels per class (the largest has {e.imbalance:.0f} times as many as "
+        "the smallest) and {e.unlabelled:.0f} unlabelled items per label",
         {"align": "allocation", "threshold": 0.8},
     ),
 )
@@ -123,25 +115,30 @@ def choose(evidence: Evidence) -> Choice:
 class Auto(Method):
     """Chooses method and defaults by the evidence and says why in one sentence.
 
-    The number of labels, their balance and the share of unlabelled items are counted. Where there
-    are 20 labels per class or more, a pilot of two small trainings, each on one half of the labels,
-    says what the other half is (``pilot`` of the budget): from that come the share of wrong labels
-    (``quality.label_noise``) and the share of foreign unlabelled items (``quality.foreign_share``).
-    The first of ``RULES`` that holds then has the rest of the budget. The rules are what did best
-    in small experiments on the digits and CIFAR-10 (see the claims); the claims ``matrix`` say how
-    near they come to the best method per setting.
+    The number of labels, their balance, the share of unlabelled items and the passes of the budget
+    over the labels are counted. Where few items are unlabelled and there are 20 labels per class or
+    more, a pilot of two small trainings, each on one half of the labels, says what the other half is
+    (``pilot`` of the budget): from that comes the share of wrong labels (``quality.label_noise``).
+    The first of ``RULES`` that holds then has the rest of the budget.
+
+    The rules are what did best on the unlabelled items of seeds that the claims do not use. There
+    methods for unequal classes (CoSSL, TRAS, SAW, ABC) beat FixMatch with allocation on CIFAR-10 by
+    up to 3 points of balanced accuracy and lost as much and more on the digits, and ReMixMatch beat
+    it on digits with foreign unlabelled items and lost elsewhere: so neither has a rule, and a pilot
+    that looks for foreign items would cost more than it gains. The claims ``matrix`` say how near
+    the choice comes to the best method per setting.
     """
 
     card: ClassVar[Card] = Card(
         name="auto",
         title="The method that fits the evidence",
-        summary="Counts labels, looks for noise, imbalance and foreign items, and chooses.",
+        summary="Counts labels, unlabelled items and passes, looks for wrong labels, and chooses.",
         task="classification",
         evidence="any labels",
         year=None,
         venue="",
         paper="this project",
-        parts=("quality.label_noise", "quality.foreign_share", "quality.imbalance"),
+        parts=("quality.label_noise", "quality.imbalance"),
         claim="Within 1 point of the best method per setting, never below the labels alone.",
     )
 
@@ -179,12 +176,12 @@ class Auto(Method):
             views=data.has_views,
             passes=self._passes(len(labels), trainer),
         )
-        known_already = evidence.unlabelled == 0 and evidence.passes < FEW_PASSES
-        if evidence.labels < ENOUGH or known_already:
+        short = evidence.unlabelled == 0 and evidence.passes < FEW_PASSES
+        if short or evidence.labels < ENOUGH or evidence.unlabelled >= FEW_UNLABELLED:
             return evidence
         seen = trainer.once("evidence", lambda: self._pilot(data, trainer))
         trainer.available = 1 - self.pilot
-        return replace(evidence, noise=seen["noise"], foreign=seen["foreign"])
+        return replace(evidence, noise=seen["noise"])
 
     def _passes(self, labels: int, trainer: Trainer) -> float:
         """How often the budget goes through the labels; infinite where it is a time."""
@@ -192,14 +189,10 @@ class Auto(Method):
         return math.inf if steps is None else steps * self.batch / max(1, labels)
 
     def _pilot(self, data: Data, trainer: Trainer) -> dict[str, float]:
-        """Each half of the labels and all unlabelled items, as a model of the other half sees them."""
+        """The share of labels that a model of the other half of the labels says are wrong."""
         given, count = data.labelled, len(data.classes)
         fold = _folds(given.labels, FOLDS)
-        kept = trainer.keep(
-            "pilot",
-            probs=torch.zeros(len(given), count),
-            scores=torch.zeros(FOLDS, len(data.unlabelled)),
-        )
+        kept = trainer.keep("pilot", probs=torch.zeros(len(given), count))
         weak, _ = data.views()
         for number in range(FOLDS):
             student = trainer.model()
@@ -217,13 +210,8 @@ class Auto(Method):
                     average.update(student)
             other = fold == number
             kept.probs[other] = trainer.predict(average.module, given.subset(other))
-            unlabelled = trainer.predict(average.module, data.unlabelled)
-            kept.scores[number] = unlabelled.max(1).values
         noise, error = label_noise(kept.probs, given.labels)
-        return {
-            "noise": max(0.0, noise - 2 * error),
-            "foreign": foreign_share(kept.probs.max(1).values, kept.scores.flatten()),
-        }
+        return {"noise": max(0.0, noise - 2 * error)}
 
 
 def _folds(labels: Tensor, folds: int) -> Tensor:
