@@ -23,7 +23,7 @@ demo: env  ## the main job on embedded data: 4 labels per class, three seeds, a 
 	$(BIN)/leaven run --config demo.yaml --seeds 0,1,2 --jobs 3 --out demo-run
 
 test: env  ## all tests, but for that of `make simulation`
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 simulation: env  ## the test that starts the processes of Flower's simulation
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m simulation
