@@ -9,7 +9,13 @@ from leaven.quality import Health
 
 @pytest.mark.parametrize(
     ("decay", "steps", "said"),
-    [(0.99, 400, False), (0.99, 399, True), (0.999, 4000, False), (0.999, 400, True), (0, 4, False)],
+    [
+        (0.99, 400, False),
+        (0.99, 399, True),
+        (0.999, 4000, False),
+        (0.999, 400, True),
+        (0, 4, False),
+    ],
 )
 def test_a_teacher_may_average_over_a_quarter_of_the_steps(
     decay: float, steps: int, said: bool
