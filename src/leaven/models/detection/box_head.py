@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ class RegionOutputs:
         return self.logits.softmax(1)
 
 
-class BoxHead(nn.Module):
+class BoxHead(nn.Module, ABC):
     """Pooled features (R, C, s, s) to ``RegionOutputs``.
 
     Args:
@@ -64,20 +65,20 @@ class BoxHead(nn.Module):
             self.class_logits(hidden).float(), self.locate(hidden).float(), quality
         )
 
+    @abstractmethod
     def locate(self, hidden: Tensor) -> Tensor:
         """(R, width) to the location code."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, location: Tensor, boxes: Tensor) -> Tensor:
         """The refined box of each region for each class, (R, K, 4), from regions (R, 4)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def location_loss(
         self, location: Tensor, boxes: Tensor, classes: Tensor, targets: Tensor
     ) -> Tensor:
         """(P,) the loss of each positive region ``boxes`` (P, 4) of class ``classes`` (P,) against
         its true box ``targets`` (P, 4)."""
-        raise NotImplementedError
 
     def certainty(self, outputs: RegionOutputs) -> Tensor | None:
         """(R,) in [0, 1], how certain the place of each region is; None where nothing says it."""

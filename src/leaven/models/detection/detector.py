@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Detections:
         return BoxLabels.from_model(self.boxes, self.classes, self.scores, self.counts, masks)
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ABC):
     """Pictures (B, C, H, W) of one size, as uint8 or float in [0, 1]; normalised inside.
 
     Pictures are padded with the mean at the right and the bottom to a multiple of ``divisor``;
@@ -100,6 +101,7 @@ class Detector(nn.Module):
         below, right = (-images.shape[-2]) % self.divisor, (-images.shape[-1]) % self.divisor
         return F.pad(pictures, (0, right, 0, below)) if below or right else pictures
 
+    @abstractmethod
     def losses(self, images: Tensor, targets: BoxLabels, draws: Draws) -> dict[str, Tensor]:
         """The terms of the training loss by name, each 0-d; their sum is what is trained.
 
@@ -113,13 +115,12 @@ class Detector(nn.Module):
             targets: of the B pictures.
             draws: for the networks that learn from a sample of their regions.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def detections(
         self, images: Tensor, *, score: float = 0.05, nms: float = 0.5, most: int = 100
     ) -> Detections:
         """As ``detect``, with what labels have no place for, in the mode the network is in."""
-        raise NotImplementedError
 
     def detect(
         self, images: Tensor, *, score: float = 0.05, nms: float = 0.5, most: int = 100

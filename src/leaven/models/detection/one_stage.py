@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -89,23 +90,23 @@ class OneStage(Detector):
         outputs = self.outputs(images)
         return self.scores(outputs), clipped(outputs.boxes, outputs.size)
 
+    @abstractmethod
     def decode(self, location: Tensor, anchors: Tensor) -> Tensor:
         """Location codes (B, N, 4) at anchors (N, 4) to boxes (B, N, 4) in pixels."""
-        raise NotImplementedError
 
     def scores(self, outputs: DenseOutputs) -> Tensor:
         """(B, N, K) in [0, 1], by which detections are chosen and ordered."""
         return outputs.logits.sigmoid()
 
+    @abstractmethod
     def assign(self, outputs: DenseOutputs, targets: Targets) -> Tensor:
         """(B, N) int64: the place in ``targets`` of each anchor, ``BACKGROUND`` or ``IGNORED``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assigned_losses(
         self, outputs: DenseOutputs, targets: Targets, places: Tensor
     ) -> dict[str, Tensor]:
         """The loss terms under an assignment, as ``assign`` gives it."""
-        raise NotImplementedError
 
     def losses(self, images: Tensor, targets: BoxLabels, draws: Draws) -> dict[str, Tensor]:
         outputs = self.outputs(images)

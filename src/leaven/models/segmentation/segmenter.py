@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,7 +15,7 @@ from leaven.errors import ModelError
 from leaven.models.classifier import ModelSpec, channels, normalised
 
 
-class SegmentationNet(nn.Module):
+class SegmentationNet(nn.Module, ABC):
     """A segmentation network without its last layer; what a ``Segmenter`` is made of.
 
     Attributes:
@@ -29,13 +30,13 @@ class SegmentationNet(nn.Module):
     decoder_parts: tuple[str, ...] = ()
     class_parts: tuple[str, ...] = ()
 
+    @abstractmethod
     def encode(self, images: Tensor) -> list[Tensor]:
         """Normalised pictures (B, C, H, W) to maps from high to low resolution, at least two."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """The maps of ``encode`` to pixel features (B, D, h, w)."""
-        raise NotImplementedError
 
     def new_head(self, num_classes: int) -> nn.Module:
         """Pixel features to logits (B, K, h, w): a 1x1 convolution, Xavier-normal, zero bias."""
