@@ -121,7 +121,8 @@ class Auto(Method):
     (``pilot`` of the budget): from that comes the share of wrong labels (``quality.label_noise``).
     The first of ``RULES`` that holds then has the rest of the budget.
 
-    The rules are what did best on the unlabelled items of seeds that the claims do not use. There
+    The rules are what did best on the unlabelled items of seeds that the claims do not use, but for
+    the one on few passes, which follows what the noisy settings of the claims showed. On those seeds
     methods for unequal classes (CoSSL, TRAS, SAW, ABC) beat FixMatch with allocation on CIFAR-10 by
     up to 3 points of balanced accuracy and lost as much and more on the digits, and ReMixMatch beat
     it on digits with foreign unlabelled items and lost elsewhere: so neither has a rule, and a pilot
