@@ -14,6 +14,19 @@ from leaven.select.equal_share import EqualShare, equal_share_thresholds, over_t
 from leaven.select.expertise import Chosen, choose_expert, expertise
 from leaven.select.gaussian import GaussianWeight
 from leaven.select.gmm_threshold import MixtureThresholds, two_gaussians_threshold
+from leaven.select.guarantee import (
+    Promise,
+    needed_labels,
+    promise_each_class,
+    promise_items,
+)
+from leaven.select.guarantee_pictures import promise_pixels, promise_rows, promise_tags
+from leaven.select.learn_then_test import (
+    bonferroni,
+    fixed_sequences,
+    sequence_starts,
+    thresholds_of,
+)
 from leaven.select.mean_confidence import mean_confidence_threshold
 from leaven.select.moving_threshold import MovingThreshold
 from leaven.select.new_classes import NewClassBoxes, new_class_boxes, with_new_classes
@@ -30,6 +43,14 @@ from leaven.select.rank_window import class_ranks, negative_classes
 from leaven.select.rebalance import rebalanced_selection, rebalancing_rates
 from leaven.select.relative_to_best import near_best_of_class
 from leaven.select.reward import ClassRows, RewardModel, ValueRows, above_mean
+from leaven.select.risk_bounds import (
+    betting_bound,
+    betting_p_value,
+    binomial_p_value,
+    clopper_pearson,
+    conformal_risk,
+    hoeffding_bentkus_p_value,
+)
 from leaven.select.score_mass import within_score_mass
 from leaven.select.share import RunningShare
 from leaven.select.small_loss import small_loss
@@ -61,22 +82,31 @@ __all__ = [
     "MixtureThresholds",
     "MovingThreshold",
     "NewClassBoxes",
+    "Promise",
     "RewardModel",
     "RunningShare",
     "ValueRows",
     "above_mean",
+    "betting_bound",
+    "betting_p_value",
+    "binomial_p_value",
+    "bonferroni",
     "box_spread",
     "cast_votes",
     "choose_expert",
     "class_ranks",
     "clean_probability",
+    "clopper_pearson",
     "conditional_error",
     "confident_share",
+    "conformal_risk",
     "entropy_threshold",
     "equal_share_thresholds",
     "expertise",
     "find_specialities",
+    "fixed_sequences",
     "fixed_threshold",
+    "hoeffding_bentkus_p_value",
     "jittered_boxes",
     "joint_error_bound",
     "keep_certain",
@@ -86,6 +116,7 @@ __all__ = [
     "mean_threshold",
     "most_confident",
     "near_best_of_class",
+    "needed_labels",
     "negative_classes",
     "new_class_boxes",
     "over_thresholds",
@@ -94,15 +125,22 @@ __all__ = [
     "pixel_entropy",
     "power_weight",
     "prediction_stability",
+    "promise_each_class",
+    "promise_items",
+    "promise_pixels",
+    "promise_rows",
+    "promise_tags",
     "quantile_curriculum",
     "random_subset",
     "rebalanced_selection",
     "rebalancing_rates",
     "relative_threshold",
     "residual_variance",
+    "sequence_starts",
     "small_loss",
     "spectral_groups",
     "spectral_weight",
+    "thresholds_of",
     "top_per_class",
     "top_percentile",
     "transductive_selection",

@@ -1,0 +1,364 @@
+"""What a run promises of its labels: which are kept, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leaven.data import ImageSet
+from leaven.data.calibration import LARGEST_SHARE, Calibration
+from leaven.data.pixel_maps import PixelMaps
+from leaven.errors import ConfigError
+from leaven.job.config import RunConfig
+from leaven.labels import BoxLabels, ClassLabels, PixelLabels
+from leaven.labels.pixels import VOID
+from leaven.quality.detection import match_boxes
+from leaven.select.accepted_counts import Counts, count_pixels
+from leaven.select.guarantee import (
+    Promise,
+    family_confidence,
+    needed_labels,
+    of_classes,
+    promise_each_class,
+    promise_items,
+)
+from leaven.select.guarantee_pictures import (
+    THRESHOLDS,
+    expected_threshold,
+    promise_pixels,
+    promise_rows,
+)
+
+LEAST_ACCEPTED = 0.1
+"""Share of the pixels that a threshold has to accept to be considered for an expectation."""
+
+TARGETS = (0.9, 0.95, 0.98, 0.99)
+"""For which a run says what would be kept."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for: ``target``, ``confidence``, and whether of each class by itself."""
+
+    target: float
+    confidence: float
+    by_class: bool = False
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Asked | None:
+        if config.promise is None:
+            return None
+        return cls(config.promise, config.confidence, config.promise_per_class)
+
+
+@dataclass(frozen=True)
+class Promised:
+    """A promise with what people should know of it.
+
+    Attributes:
+        promise: what holds.
+        summary: for ``summary.json``.
+    """
+
+    promise: Promise
+    summary: dict[str, Any]
+
+    def after_corrections(self) -> Promised:
+        """The same in a round after corrections."""
+        text = (
+            f"{self.summary['text']} People have corrected labels since the items were held out, and "
+            "did not choose them at random: the promise is proven for what they chose without looking "
+            "at labels, and else only as far as the rest is like the held-out items."
+        )
+        return replace(self, summary={**self.summary, "text": text})
+
+    @property
+    def finding(self) -> dict[str, str]:
+        """For the health of the run."""
+        held = self.promise.held
+        code = "promise-held" if held else "promise-not-held"
+        level = "info" if held else "warning"
+        return {"level": level, "code": code, "text": str(self.summary["text"])}
+
+
+def check_promise(config: RunConfig) -> None:
+    """Refuses options of a promise without a promise.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    given = config.calibration is not None or config.promise_per_class
+    if config.promise is None and given:
+        option = "--promise-per-class" if config.calibration is None else "--calibration"
+        raise ConfigError(
+            f"{option} is given without a promise.",
+            "the share of labels that are to be right",
+            "add for example --promise 0.98, or leave it out",
+        )
+
+
+def calibration_of(config: RunConfig) -> Calibration | None:
+    """How many labels are held out: what is asked for, or what a promise takes where half as many
+    labels are wrong as may be, and then at most a third of all labels."""
+    if config.promise is None:
+        return None
+    if config.calibration is not None:
+        return Calibration(config.calibration)
+    usual = needed_labels(config.promise, config.confidence, (1 - config.promise) / 2)
+    assert usual is not None
+    return Calibration(usual, LARGEST_SHARE)
+
+
+def promised_classes(
+    labels: ClassLabels,
+    held: ClassLabels,
+    items: ImageSet[Tensor],
+    truth: Tensor,
+    classes: Sequence[str],
+    asked: Asked,
+) -> tuple[ClassLabels, Promised]:
+    """The labels that are kept, with weight 1, all others with 0, and what is promised of them.
+
+    Args:
+        labels: of the unlabelled items.
+        held: what was believed in the same way about the held-out ``items``.
+        items: with their labels.
+        truth: (n,) of the unlabelled items, -1 where unknown; to measure alone.
+        classes: the class names.
+        asked: what for.
+    """
+    wrong = held.classes != items.labels.cpu()
+    scores = torch.where(held.classes >= 0, held.confidence, torch.nan)
+    others = torch.where(labels.classes >= 0, labels.confidence, torch.nan)
+
+    def overall(target: float) -> Promise:
+        return promise_items(scores, wrong, others, target=target, confidence=asked.confidence)
+
+    each = promise_each_class(
+        scores,
+        held.classes,
+        wrong,
+        others,
+        labels.classes,
+        len(classes),
+        target=asked.target,
+        confidence=asked.confidence,
+    )
+
+    def measured(promise: Promise) -> float | None:
+        return labels.with_weight(promise.keeps(others, labels.classes).float()).accuracy(truth)
+
+    promise = each if asked.by_class else overall(asked.target)
+    summary = _summary(promise, each, asked, classes, len(labels), "labels", overall, measured)
+    kept = labels.with_weight(promise.keeps(others, labels.classes).float())
+    return kept, Promised(promise, summary)
+
+
+def promised_boxes(
+    labels: BoxLabels,
+    held: BoxLabels,
+    items: ImageSet[BoxLabels],
+    truth: BoxLabels,
+    classes: Sequence[str],
+    asked: Asked,
+    masks: bool,
+) -> tuple[BoxLabels, Promised]:
+    """As ``promised_classes``; a box (or mask) is right when it has the class of a thing with an IoU
+    of 0.5 or more, and that thing is not another one's."""
+    count = len(classes)
+    matches = match_boxes(held, items.labels.cpu(), count, masks=masks)
+    judged = matches.judged
+    scores, wrong = held.confidence[judged], ~matches.right[judged]
+    pictures, known = held.pictures[judged], held.classes[judged]
+
+    def of_rows(mine: Tensor, theirs: Tensor, target: float, confidence: float) -> Promise:
+        return promise_rows(
+            scores[mine],
+            wrong[mine],
+            pictures[mine],
+            len(held),
+            labels.confidence[theirs],
+            labels.pictures[theirs],
+            len(labels),
+            target=target,
+            confidence=confidence,
+        )
+
+    def overall(target: float) -> Promise:
+        mine, theirs = torch.ones(len(scores)).bool(), torch.ones(len(labels.boxes)).bool()
+        return of_rows(mine, theirs, target, asked.confidence)
+
+    level = family_confidence(asked.confidence, count)
+    found = [of_rows(known == k, labels.classes == k, asked.target, level) for k in range(count)]
+    each = of_classes(found, len(held), len(labels.boxes), asked.target, asked.confidence)
+
+    def measured(promise: Promise) -> float | None:
+        chosen = labels.keep(promise.keeps(labels.confidence, labels.classes))
+        right = match_boxes(chosen, truth, count, masks=masks).metrics()["precision"]
+        return None if right != right else right
+
+    promise = each if asked.by_class else overall(asked.target)
+    summary = _summary(promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured)
+    kept = promise.keeps(labels.confidence, labels.classes)
+    return labels.with_weight(kept.float()), Promised(promise, summary)
+
+
+def promised_pixels(
+    labels: PixelLabels,
+    held: PixelLabels,
+    items: ImageSet[PixelMaps],
+    truth: PixelMaps,
+    classes: Sequence[str],
+    asked: Asked,
+) -> tuple[PixelLabels, Promised]:
+    """As ``promised_classes``, for pixels. Promises of each class are made only where they are asked
+    for: they take a pass over all pixels each."""
+    actual = items.labels.stored(torch.arange(len(items))).cpu()
+    wrong, judged = held.classes != actual, actual != VOID
+
+    def of_pixels(mine: Tensor, theirs: Tensor, target: float, confidence: float) -> Promise:
+        return promise_pixels(mine, wrong, judged, theirs, target=target, confidence=confidence)
+
+    def overall(target: float) -> Promise:
+        return of_pixels(held.confidence, labels.confidence, target, asked.confidence)
+
+    each = None
+    if asked.by_class:
+        level = family_confidence(asked.confidence, len(classes))
+        found = [
+            of_pixels(
+                torch.where(held.classes == k, held.confidence, -1.0),
+                torch.where(labels.classes == k, labels.confidence, -1.0),
+                asked.target,
+                level,
+            )
+            for k in range(len(classes))
+        ]
+        total = labels.confidence.numel()
+        each = of_classes(found, len(held), total, asked.target, asked.confidence)
+    known = truth.stored(torch.arange(len(truth))).cpu()
+
+    def measured(promise: Promise) -> float | None:
+        kept = promise.keeps(labels.confidence, labels.classes)
+        return labels.with_weight(kept).accuracy(known)
+
+    promise = overall(asked.target) if each is None else each
+    total = labels.confidence.numel()
+    summary = _summary(promise, each, asked, classes, total, "pixels", overall, measured)
+    summary["in_expectation"] = _expected(held, wrong, judged, labels, asked.target)
+    return labels.with_weight(promise.keeps(labels.confidence, labels.classes)), Promised(
+        promise, summary
+    )
+
+
+def _expected(
+    held: PixelLabels, wrong: Tensor, judged: Tensor, labels: PixelLabels, target: float
+) -> dict[str, float | None]:
+    """What conformal risk control would keep: see ``expected_threshold``. Thresholds that accept
+    hardly a pixel are left out: there a picture is all wrong or all right."""
+    thresholds, counts, there = count_pixels(
+        held.confidence, wrong, judged, labels.confidence, THRESHOLDS
+    )
+    enough = there.accepted.sum(0) >= LEAST_ACCEPTED * labels.confidence.numel()
+    chosen = Counts(counts.accepted[:, enough], counts.wrong[:, enough])
+    found = expected_threshold(chosen, thresholds[enough], target)
+    share = 0.0
+    if found is not None:
+        share = float((labels.confidence >= found).double().mean())
+    return {"threshold": found, "kept_share": share}
+
+
+def _summary(
+    promise: Promise,
+    each: Promise | None,
+    asked: Asked,
+    classes: Sequence[str],
+    total: int,
+    unit: str,
+    overall: Callable[[float], Promise],
+    measured: Callable[[Promise], float | None],
+) -> dict[str, Any]:
+    """The entry of ``summary.json``."""
+    table = []
+    for target in TARGETS:
+        one = overall(target)
+        table.append(
+            {
+                "target": target,
+                "held": one.held,
+                "kept_share": one.kept_share,
+                "threshold": one.threshold,
+                "accuracy": measured(one) if one.held else None,
+            }
+        )
+    mine = promise.as_dict()
+    mine.pop("per_class")
+    listed = () if each is None else each.per_class
+    return {
+        **mine,
+        "unit": unit,
+        "by_class": asked.by_class,
+        "labels": total,
+        "needs_person": total - promise.kept,
+        "accuracy": measured(promise) if promise.held else None,
+        "per_class": [
+            {"class": name, **_without_classes(one)}
+            for name, one in zip(classes, listed, strict=False)
+        ],
+        "table": table,
+        "text": _text(promise, total, unit, asked),
+    }
+
+
+def _without_classes(promise: Promise) -> dict[str, Any]:
+    return {name: value for name, value in promise.as_dict().items() if name != "per_class"}
+
+
+def _text(promise: Promise, total: int, unit: str, asked: Asked) -> str:
+    """The promise in words."""
+    wanted = f"{_percent(asked.target)} at {_percent(asked.confidence)} confidence"
+    counted = "labels" if unit == "labels" else "pictures"
+    each = " of each class" if asked.by_class else ""
+    if promise.held:
+        some, rest = "", total - promise.kept
+        left = f"The other {rest} need a person." if rest else "None needs a person."
+        if asked.by_class:
+            given = sum(one.held for one in promise.per_class)
+            some = f" It can be given for {given} of {len(promise.per_class)} classes."
+        return (
+            f"{promise.kept} of {total} {unit} are kept. At least {_percent(asked.target)} of them"
+            f"{each} are right, with {_percent(asked.confidence)} confidence, from "
+            f"{promise.held_out} held-out {counted}. {left}{some}"
+        )
+    if total == 0:
+        return f"Nothing is unlabelled, so that there is nothing to promise ({wanted})."
+    begin = f"A promise of {wanted} cannot be given, and nothing is accepted: "
+    if promise.needed is not None and promise.held_out < promise.needed:
+        return (
+            f"{begin}it needs at least {promise.needed} held-out {counted}{each}; there are "
+            f"{promise.held_out}. Label more and hold them out (--calibration {promise.needed} or "
+            "more), or ask for less."
+        )
+    bound = (
+        ""
+        if promise.bound is None
+        else (f" Of all {unit}, {_percent(promise.bound)} or more are right.")
+    )
+    more = "A better model is needed, or a lower promise."
+    if promise.estimate is not None:
+        more = (
+            f"At the share of wrong {unit} that was seen, about {promise.estimate} held-out "
+            f"{counted} would do for some (--calibration {promise.estimate})."
+        )
+    return (
+        f"{begin}the {promise.held_out} held-out {counted} do not show it at any threshold."
+        f"{bound} {more}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
