@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from leaven.draws import Draws
-from leaven.learn import adversarial_change, divergence
+from leaven.learn import (
+    adversarial_change,
+    adversarial_direction,
+    divergence,
+    stronger_sign,
+)
 
 
 def linear(weights: Tensor) -> Callable[[Tensor], Tensor]:
@@ -84,5 +89,67 @@ def test_a_model_that_does_not_react_gets_no_change_and_tiny_reactions_a_full_on
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     _, model, images = setting(2)
     values = {"radius": 0.1} | wrong
-    with pytest.raises(ValueError, match="radius"):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
         adversarial_change(model, images, model(images).softmax(1), Draws(0), **values)  # type: ignore[arg-type]
+
+
+def test_a_radius_for_each_picture() -> None:
+    _, model, images = setting(4)
+    radius = torch.tensor([0.0, 0.1, 0.5, 2.0])
+    change = adversarial_change(model, images, model(images).softmax(1), Draws(0), radius)
+    torch.testing.assert_close(change.flatten(1).square().mean(1).sqrt(), radius)
+
+
+def test_one_start_for_all_pictures_makes_their_order_irrelevant() -> None:
+    _, model, images = setting(4)
+    targets, start = model(images).softmax(1), Draws(2).normal(1, 3, 2, 2)
+    order = torch.tensor([2, 0, 3, 1])
+    found = adversarial_direction(model, images, targets, start)
+    again = adversarial_direction(model, images[order], targets[order], start)
+    torch.testing.assert_close(again, found[order])
+
+
+def test_of_both_signs_the_one_that_changes_more_is_taken() -> None:
+    # Of two classes KL(p, p(x + r)) is larger towards the other class, where p is sure.
+    weights, model, images = setting(2)
+    targets = model(images).softmax(1)
+    along = (weights[0] - weights[1]).view(1, 3, 2, 2)
+    along = along / along.square().mean().sqrt()
+    flips = torch.tensor([1.0, -1.0, 1.0, -1.0]).view(-1, 1, 1, 1)
+    change, logits = stronger_sign(model, images, along * flips, targets, 1.5)
+    torch.testing.assert_close(logits, model(images + change))
+    for row in range(4):
+        both = [
+            divergence(model(images[[row]] + sign * 1.5 * along), targets[[row]])
+            for sign in (1, -1)
+        ]
+        taken = divergence(logits[[row]], targets[[row]])
+        torch.testing.assert_close(taken, torch.stack(both).max())
+    still, same = stronger_sign(model, images, along * flips, targets, torch.zeros(4))
+    assert not still.any() and torch.equal(same, model(images))
+
+
+def test_a_linear_classifier_flips_when_the_radius_exceeds_its_margin() -> None:
+    weights, model, images = setting(2)
+    logits = model(images)
+    width = weights.shape[1]
+    # The distance of each picture to the border, as a root mean square.
+    distance = (logits[:, 0] - logits[:, 1]).abs() / (weights[0] - weights[1]).norm() / width**0.5
+    targets, start = logits.softmax(1), torch.randn(1, 3, 2, 2)
+    direction = adversarial_direction(model, images, targets, start)
+    for factor, flipped in ((0.99, False), (1.01, True)):
+        radius = distance * factor
+        across = -(logits[:, 0] - logits[:, 1]).sign()[:, None] * (weights[0] - weights[1])
+        cosine = torch.cosine_similarity(direction.flatten(1), across, dim=1).sign()
+        # Whichever sign the search found: only the one that points across the border flips.
+        over = model(images + (radius * cosine).view(-1, 1, 1, 1) * direction)
+        away = model(images - (radius * cosine).view(-1, 1, 1, 1) * direction)
+        assert bool(((over.argmax(1) != logits.argmax(1)) == flipped).all())
+        assert torch.equal(away.argmax(1), logits.argmax(1))
+    # With the stronger sign a change well above the margin flips, from either start.
+    for sign in (1.0, -1.0):
+        direction = adversarial_direction(model, images, targets, sign * start)
+        change, said = stronger_sign(model, images, direction, targets, 3 * distance)
+        assert bool((said.argmax(1) != logits.argmax(1)).all())
+        lengths = change.flatten(1).norm(dim=1)
+        torch.testing.assert_close(lengths, 3 * distance * width**0.5, rtol=1e-5, atol=0)

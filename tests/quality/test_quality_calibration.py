@@ -6,11 +6,11 @@ from scipy.optimize import minimize_scalar
 
 from leaven.quality import (
     calibrate,
-    estimate_accuracy,
     expected_calibration_error,
     fit_temperature,
     reliability,
 )
+from leaven.quality.accuracy import average_confidence
 from leaven.quality.calibration import TEMPERATURES
 
 
@@ -104,15 +104,11 @@ def test_calibration_mends_the_error_and_keeps_the_ranking():
     torch.testing.assert_close(calibrate(probs, 1.0), probs)
 
 
-def test_estimated_accuracy_of_a_calibrated_model_is_its_accuracy():
+def test_mean_confidence_of_a_calibrated_model_is_its_accuracy():
     logits, truth = sampled(scale=3.0)
     probs = logits.softmax(1)
-    weight = (probs.max(1).values > 0.8).float()
-    accuracy = float((probs.argmax(1) == truth)[weight > 0].float().mean())
-    estimate = estimate_accuracy(probs, weight, fit_temperature(logits, truth))
+    chosen = probs.max(1).values > 0.8
+    accuracy = float((probs.argmax(1) == truth)[chosen].float().mean())
+    estimate = average_confidence(probs[chosen], fit_temperature(logits, truth))
     assert estimate == pytest.approx(accuracy, abs=0.02)
-    assert estimate_accuracy(probs, weight) > accuracy + 0.05
-
-
-def test_estimated_accuracy_of_nothing_is_none():
-    assert estimate_accuracy(torch.rand(3, 2), torch.zeros(3)) is None
+    assert average_confidence(probs[chosen]) > accuracy + 0.05

@@ -1,6 +1,13 @@
 """How a model is trained on labels: losses and mixing."""
 
-from leaven.learn.adversarial import critic_loss, deception_loss, gradient_penalty, judging
+from leaven.learn.adversarial import (
+    critic_loss,
+    deception_loss,
+    discriminator_loss,
+    gradient_penalty,
+    judging,
+    realism_loss,
+)
 from leaven.learn.agreement import agreement_divergence
 from leaven.learn.annealing import annealed_cross_entropy, release_limit
 from leaven.learn.balanced_items import BalancedItems
@@ -18,6 +25,7 @@ from leaven.learn.feature_dropout import drop_channels
 from leaven.learn.feedback import FeedbackBaseline, exact_feedback, feedback_loss
 from leaven.learn.generalised_cross_entropy import generalised_cross_entropy
 from leaven.learn.graph import graph_contrastive_loss, label_graph
+from leaven.learn.information import information_loss
 from leaven.learn.instance_contrast import instance_contrast
 from leaven.learn.kept_pixel_losses import kept_pixel_cross_entropy, symmetric_pixel_cross_entropy
 from leaven.learn.logit_adjustment import adjust_logits
@@ -56,7 +64,11 @@ from leaven.learn.tail_features import (
     tail_probability,
 )
 from leaven.learn.transfer import smoothed_prior, transfer_loss, transfer_strength, transfer_targets
-from leaven.learn.virtual_adversarial import adversarial_change
+from leaven.learn.virtual_adversarial import (
+    adversarial_change,
+    adversarial_direction,
+    stronger_sign,
+)
 
 __all__ = [
     "BalancedItems",
@@ -65,6 +77,7 @@ __all__ = [
     "TeacherPacing",
     "adjust_logits",
     "adversarial_change",
+    "adversarial_direction",
     "agreement_divergence",
     "all_turns",
     "annealed_cross_entropy",
@@ -82,6 +95,7 @@ __all__ = [
     "critic_loss",
     "cross_entropy",
     "deception_loss",
+    "discriminator_loss",
     "distillation",
     "divergence",
     "doubly_robust_loss",
@@ -102,6 +116,7 @@ __all__ = [
     "hard_pixel_cross_entropy",
     "head_losses",
     "imprinted_weights",
+    "information_loss",
     "instance_contrast",
     "instance_similarity_loss",
     "judging",
@@ -131,12 +146,14 @@ __all__ = [
     "pixel_mean_squared",
     "prototype_loss",
     "proximal",
+    "realism_loss",
     "region_cross_entropy",
     "release_limit",
     "sigmoid_ramp",
     "smoothed_prior",
     "standardised",
     "standardised_pair_loss",
+    "stronger_sign",
     "symmetric_pixel_cross_entropy",
     "tag_loss",
     "tail_probability",

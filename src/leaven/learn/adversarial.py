@@ -1,15 +1,72 @@
-"""Losses of a critic and of what it judges, in the sense of Wasserstein.
+"""Losses of a critic and of what it judges: real or made, and in the sense of Wasserstein.
 
-Scores are of any shape with the batch first: one number per picture, or a map of patches.
+Scores are of any shape with the batch first: one number per picture, or a map of patches. Each cell
+is judged for itself, and means are taken over the losses of all cells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from leaven.errors import ConfigError
+
+Game = Literal["bce", "least-squares"]
+"""How a score is compared with what it should be: 1 for real pictures and 0 for made ones.
+
+``bce`` takes scores as logits, ``-log sigmoid(s)`` or ``-log(1 - sigmoid(s))``; ``least-squares``
+takes ``(s - 1)^2`` or ``s^2``.
+"""
+
+
+def discriminator_loss(real: Tensor, made: Tensor, game: Game = "bce") -> Tensor:
+    """``(mean L(D(real), 1) + mean L(D(made), 0)) / 2``, the halved loss of who tells them apart.
+
+    Args:
+        real, made: scores of any shape, those of pictures without a gradient to what made them.
+        game: L, see ``Game``.
+
+    Returns:
+        0-d; ``ln 2`` with bce where nothing is told apart.
+
+    Raises:
+        ConfigError: an unknown game.
+
+    Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014; Mao et al., Least squares
+    GAN, ICCV 2017; halved as by Isola et al., CVPR 2017. Used by: 044.
+    """
+    return (_as(real, 1.0, game) + _as(made, 0.0, game)) / 2
+
+
+def realism_loss(made: Tensor, game: Game = "bce") -> Tensor:
+    """``mean L(D(made), 1)``: made pictures are to be taken for real ones.
+
+    The form that does not saturate: its gradient is large where D sees through the picture.
+
+    Args:
+        made: scores of any shape.
+        game: L, see ``Game``.
+
+    Raises:
+        ConfigError: an unknown game.
+
+    Source and use: as ``discriminator_loss``.
+    """
+    return _as(made, 1.0, game)
+
+
+def _as(scores: Tensor, wanted: float, game: str) -> Tensor:
+    target = torch.full_like(scores, wanted)
+    if game == "bce":
+        return functional.binary_cross_entropy_with_logits(scores, target)
+    if game == "least-squares":
+        return functional.mse_loss(scores, target)
+    raise ConfigError(f"The game is {game!r}.", "'bce' or 'least-squares'", "Take 'bce'.")
 
 
 def critic_loss(real: Tensor, made: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from leaven.refine.memory import LabelledMemory
 from leaven.refine.nearest import Neighbours, nearest_neighbours
 from leaven.refine.neighbour_vote import NeighbourVote, neighbour_vote
 from leaven.refine.propagation import class_mass, propagate_labels, shares, spread_labels
+from leaven.refine.prototype_labels import prototype_labels
 from leaven.refine.prototypes import PrototypeQueues
 from leaven.refine.refinery import estimate_counts, keep_confident, refine_to_counts
 from leaven.refine.regions import vote_in_regions
@@ -76,6 +77,7 @@ __all__ = [
     "normalise",
     "only_allowed",
     "propagate_labels",
+    "prototype_labels",
     "refine_to_counts",
     "regions_of_rows",
     "reweight_by_centres",

@@ -1,0 +1,231 @@
+"""How accurate a model is on pictures without labels, and where it is probably wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from leaven.data import Data, ImageSet
+from leaven.data.loading import Manner, load
+from leaven.data.open import in_classes, read_listing
+from leaven.errors import DataError, ModelError, RunError
+from leaven.job.config import RunConfig
+from leaven.job.estimation import Estimation
+from leaven.methods.classification.second_opinion import SecondOpinion
+from leaven.models import Classifier, load_model
+from leaven.models.backbone import model_folder
+from leaven.propose import predict
+from leaven.quality import HeldOut, estimate_accuracy
+from leaven.report.folder import read_test
+from leaven.train import Budget, Settings, Trainer
+from leaven.train.settings import find_processes
+
+log = logging.getLogger(__name__)
+
+LEAST_PICTURES = 100
+"""Fewer say little: the standard error of a share of half is 5 points."""
+
+LEAST_HELD_OUT = 50
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be estimated, and by what.
+
+    Attributes:
+        run: the folder of a run, or of a model.
+        data: the pictures, as for a run.
+        labels: a CSV file with the columns file and label, where some are known.
+        source: labelled pictures of the kind that the model was trained on; the held-out pictures
+            of the run when None.
+        second: the run of another model of the same classes, or its model folder.
+        adapt: whether a copy is adapted to the pictures, which takes as long as a short training.
+        set: hyperparameters of ``second-opinion`` by name.
+        seed, device, threads: of the computing.
+    """
+
+    run: Path
+    data: str
+    labels: Path | None = None
+    source: str | None = None
+    second: Path | None = None
+    adapt: bool = True
+    set: dict[str, Any] | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0
+
+
+def estimate(
+    wanted: Wanted,
+    *,
+    show: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Estimation:
+    """Every estimate of the accuracy of a model on pictures that the evidence allows.
+
+    Labels among the data are used to measure the estimates, and for nothing else. The pictures of
+    all splits are taken. What cannot be read is left out and named in the notes.
+
+    Args:
+        wanted: the model, the pictures and the evidence.
+        show: draw a progress bar of the adaptation.
+        progress: called with (done, all) while pictures are read.
+
+    Raises:
+        LeavenError: something that the user can put right; says what to do.
+    """
+    method = SecondOpinion.configured(wanted.set or {})
+    folder, model = _model(wanted.run)
+    _, device = find_processes(wanted.device)
+    model = model.to(device)
+    images, notes = _pictures(wanted.data, wanted.labels, model, progress)
+    probs = predict(model, images.pixels)
+    held_out = _held_out(wanted, model)
+    second = None if wanted.second is None else _second(wanted, model, device)
+    opinions = None
+    if wanted.adapt:
+        data = Data(wanted.data, model.spec.classes, _hidden(images), flip=_flip(wanted.run, model))
+        budget = Budget(steps=10**9)  # its epochs say when it ends
+        settings = Settings(
+            budget=budget, seed=wanted.seed, model=str(folder.resolve()), device=wanted.device,
+            threads=wanted.threads, show=show,
+        )  # fmt: skip
+        trainer = Trainer(data, None, settings)
+        _, opinions = method.opinions(trainer.data, trainer)
+    found = estimate_accuracy(
+        probs,
+        held_out=held_out,
+        second=second,
+        adapted=None if opinions is None else opinions.adapted,
+        perturbed=None if opinions is None else opinions.perturbed,
+    )
+    notes = (*notes, *_doubts(len(images), held_out, wanted))
+    return Estimation(found, images, model.spec.classes, probs, opinions, notes)
+
+
+def _model(run: Path) -> tuple[Path, Classifier]:
+    folder = model_folder(str(run))
+    if folder is None:
+        raise RunError(
+            f"There is no model in {run}.",
+            "the folder of a finished run, or a model folder with model.json",
+            "check the path, or finish the run with `leaven run --resume`",
+        )
+    return folder, load_model(folder)
+
+
+def _pictures(
+    source: str,
+    labels: Path | None,
+    model: Classifier,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[ImageSet[Tensor], tuple[str, ...]]:
+    """All pictures there are, in the shape that the model takes."""
+    if len(model.spec.shape) != 3:
+        raise ModelError(
+            f"The model {model.spec.name!r} takes rows of features.",
+            "a model that takes pictures",
+            "give the folder of a finished run",
+        )
+    listing = in_classes(read_listing(source, labels, None, need_labels=False), model.spec.classes)
+    channels, height, width = model.spec.shape
+    manner = Manner(max_unreadable=1.0, progress=progress, channels=channels)
+    loaded = load(listing, image_size=(height, width), manner=manner)
+    if len(loaded.images) == 0:
+        raise DataError(f"{source} has no picture that can be read.", "some", "check the path")
+    return loaded.images, loaded.notes
+
+
+def _hidden(images: ImageSet[Tensor]) -> ImageSet[Tensor]:
+    """The pictures without any label."""
+    nobody = torch.full_like(images.labels, -1)
+    return replace(images, labels=nobody, truth=nobody)
+
+
+def _held_out(wanted: Wanted, model: Classifier) -> HeldOut | None:
+    """The labelled pictures that the model has not learnt from, where there are any."""
+    if wanted.source is not None:
+        images, _ = _pictures(wanted.source, None, model, None)
+        labelled = images.subset(images.known)
+        if len(labelled) == 0:
+            raise DataError(
+                f"No picture of {wanted.source} has a label.",
+                "labelled pictures of the kind that the model was trained on",
+                "label some, or leave --source out",
+            )
+        return HeldOut(predict(model, labelled.pixels), labelled.labels)
+    path = wanted.run / "test.parquet"
+    if not path.is_file():
+        return None
+    try:
+        test = read_test(path)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, pa.ArrowException) as error:
+        raise RunError(
+            f"{path} is damaged: {str(error).splitlines()[0] if str(error) else type(error)}",
+            "what `leaven run` writes",
+            "give labelled pictures with --source in its place",
+        ) from error
+    if test is None or not bool((test.truth >= 0).any()):
+        return None
+    known = test.truth >= 0
+    if test.probs.shape[1] != model.num_classes:
+        raise RunError(
+            f"{path} has {test.probs.shape[1]} classes, the model {model.num_classes}.",
+            "the file of the run that made the model",
+            "give labelled pictures with --source in its place",
+        )
+    return HeldOut(test.probs[known], test.truth[known])
+
+
+def _second(wanted: Wanted, model: Classifier, device: torch.device) -> Tensor:
+    """(n,) what the second model says of the pictures, in classes of the first."""
+    assert wanted.second is not None
+    _, other = _model(wanted.second)
+    own, others = model.spec.classes, other.spec.classes
+    if set(own) != set(others):
+        raise ModelError(
+            f"The model in {wanted.second} tells {', '.join(others)} apart; the first one "
+            f"{', '.join(own)}.",
+            "two models of the same classes",
+            "give a second run on the same classes, or leave --second out",
+        )
+    images, _ = _pictures(wanted.data, wanted.labels, other, None)
+    place = torch.tensor([own.index(name) for name in others])
+    return place[predict(other.to(device), images.pixels).argmax(1)]
+
+
+def _flip(run: Path, model: Classifier) -> bool:
+    """Whether a mirrored picture shows the same: what the run says, else true of colour."""
+    path = run / "config.yaml"
+    said = RunConfig.read(path).flip if path.is_file() else None
+    return model.spec.shape[0] > 1 if said is None else said
+
+
+def _doubts(count: int, held_out: HeldOut | None, wanted: Wanted) -> list[str]:
+    notes = []
+    if count < LEAST_PICTURES:
+        notes.append(
+            f"{count} pictures say little: the estimate may be off by {100 / count**0.5:.0f} points "
+            "by chance alone."
+        )
+    if held_out is None:
+        notes.append(
+            "No labelled pictures of the kind that the model was trained on: no threshold (ATC), no "
+            "difference of confidences. Give some with --source."
+        )
+    elif len(held_out.truth) < LEAST_HELD_OUT:
+        notes.append(
+            f"{len(held_out.truth)} held-out pictures are few for a threshold; the estimates by them "
+            "are rough."
+        )
+    if not wanted.adapt:
+        notes.append("No second opinion was asked for, as --no-adapt says.")
+    return notes
