@@ -1,0 +1,1 @@
+"""The local page to look at labels and correct them."""
