@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leaven.cli.export_tools import Shown, write_tools
 from leaven.cli.output import print_json, stderr, stdout, words
 from leaven.errors import DataError, LeavenError, MissingExtraError, ModelError, RunError
 
@@ -28,17 +29,24 @@ class Form(StrEnum):
     masks = "masks"
     instances = "instances"
     label_studio = "label-studio"
+    cvat = "cvat"
 
 
 _NAMES = {Form.folder: "pictures", Form.csv: "labels.csv", Form.parquet: "labels.parquet"}
 
 FORMS = {
-    "classification": (Form.folder, Form.csv, Form.parquet),
-    "segmentation": (Form.masks, Form.coco, Form.label_studio),
-    "detection": (Form.coco, Form.voc, Form.yolo, Form.label_studio),
-    "instance": (Form.coco, Form.yolo, Form.instances, Form.label_studio),
+    "classification": (Form.folder, Form.csv, Form.parquet, Form.label_studio, Form.cvat),
+    "segmentation": (Form.masks, Form.coco, Form.label_studio, Form.cvat),
+    "detection": (Form.coco, Form.voc, Form.yolo, Form.label_studio, Form.cvat),
+    "instance": (Form.coco, Form.yolo, Form.instances, Form.label_studio, Form.cvat),
 }
 """The forms that hold the labels of each task."""
+
+TOOLS = (Form.label_studio, Form.cvat)
+"""The forms of labelling tools; they are written when they are asked for."""
+
+SEEN = 0.25
+"""The confidence from which boxes that are not accepted are shown to a person."""
 
 
 def export(
@@ -49,8 +57,8 @@ def export(
         typer.Option(
             "--labels",
             help="The labelled data set in this form; may be repeated. Classes: folder, csv, "
-            "parquet. Pixels: masks, coco, label-studio. Boxes: coco, voc, yolo, label-studio. "
-            "Masks of things: coco, yolo, instances, label-studio.",
+            "parquet. Pixels: masks, coco. Boxes: coco, voc, yolo. Masks of things: coco, yolo, "
+            "instances. Any, for people to correct: label-studio, cvat.",
             show_choices=False,
             metavar="FORM",
         ),
@@ -62,6 +70,24 @@ def export(
             help="Leave out what is not accepted. Without it, classification keeps such items "
             "and marks them; pixels, boxes and masks that are not accepted are left out "
             "unless --all is given.",
+        ),
+    ] = None,
+    doubtful_only: Annotated[
+        bool,
+        typer.Option(
+            "--doubtful-only",
+            help="For label-studio and cvat: only pictures that need a person, in which "
+            "something is not accepted, with all that is believed of them.",
+        ),
+    ] = False,
+    score: Annotated[
+        float | None,
+        typer.Option(
+            "--score",
+            min=0,
+            max=1,
+            help="For label-studio and cvat: leave out boxes that are not accepted and have a "
+            f"lower confidence. [default: {SEEN:g} with --doubtful-only, else 0]",
         ),
     ] = None,
     data: Annotated[
@@ -76,37 +102,50 @@ def export(
 ) -> None:
     """Write the model as ONNX and the labelled data set as files.
 
-    Without --onnx and --labels, all of it: model.onnx, compared with the
-    outputs of torch; and every form of the labels that the task has. For
-    classes: pictures/ with a folder for each class, labels.csv, and
-    labels.parquet with the pictures inside. For pixels, boxes and masks: a
-    folder in each form, with copies of the pictures. The data set is that of
-    the training items; held-out pictures are not in it. `leaven run` reads
-    each form of it again, but for Label Studio's.
+    Without --onnx and --labels: model.onnx, compared with the outputs of
+    torch; and every form of the labels that the task has, but for those of
+    labelling tools. For classes: pictures/ with a folder for each class,
+    labels.csv, and labels.parquet with the pictures inside. For pixels, boxes
+    and masks: a folder in each form, with copies of the pictures. The data
+    set is that of the training items; held-out pictures are not in it.
+    `leaven run` reads each form of it again. What people correct in Label
+    Studio or CVAT comes back with `leaven corrections`.
 
     \b
     Examples:
         leaven export runs/mine
         leaven export runs/mine --labels folder --accepted-only --out dataset/
-        leaven export runs/mine --onnx
-        leaven export runs/mine --labels csv --data /new/place/pictures
+        leaven export runs/mine --onnx --labels csv --data /new/place/
         leaven export runs/cells --labels coco --labels yolo
+        leaven export runs/cells --labels cvat --doubtful-only --out to-correct/
     """
     task = _task_of(run)
     forms = list(dict.fromkeys(labels or ()))
     _check_forms(forms, task)
+    if doubtful_only or score is not None:
+        _check_for_people(forms, doubtful_only, accepted_only)
     everything = not onnx and not forms
-    target = out or run / "export"
+    target = out or _own_folder(run)
     written: dict[str, Any] = {}
     try:
         if onnx or everything:
             _write_onnx(run, target / "model.onnx", written, optional=everything)
-        if (forms or everything) and task == "classification":
-            chosen = forms or list(FORMS[task])
-            _write_labels(run, target, chosen, data, bool(accepted_only), written)
-        elif forms or everything:
-            keep_all = accepted_only is False
-            _write_places(run, target, forms or list(FORMS[task]), data, keep_all, written)
+        chosen = [form for form in FORMS[task] if form not in TOOLS] if everything else forms
+        tools = [form for form in chosen if form in TOOLS]
+        others = [form for form in chosen if form not in TOOLS]
+        keep_all = accepted_only is False
+        if others and task == "classification":
+            _write_labels(run, target, others, data, bool(accepted_only), written)
+        elif others:
+            _write_places(run, target, others, data, keep_all, written)
+        if tools:
+            shown = Shown(
+                every=keep_all or doubtful_only or score is not None,
+                score=(SEEN if doubtful_only else 0.0) if score is None else score,
+                doubtful_only=doubtful_only,
+                accepted_only=bool(accepted_only),
+            )
+            write_tools(run, target, tools, data, task, shown, written)
     except LeavenError:
         _tell(written, json=False, show=lambda text: stderr().print(text))
         raise
@@ -137,6 +176,21 @@ def _check_forms(forms: list[Form], task: str) -> None:
             f"Labels for {task} cannot be written as {foreign[0]}.",
             "one of: " + ", ".join(FORMS[task]),
             "choose one of these forms.",
+        )
+
+
+def _check_for_people(forms: list[Form], doubtful_only: bool, accepted_only: bool | None) -> None:
+    others = [form for form in forms if form not in TOOLS]
+    if not forms or others:
+        raise DataError(
+            "--doubtful-only and --score were given"
+            + (f" with the form {others[0]}." if others else " without a form."),
+            "the forms for people to correct: " + " or ".join(TOOLS),
+            "add --labels label-studio or --labels cvat, or leave the option out.",
+        )
+    if doubtful_only and accepted_only:
+        raise DataError(
+            "--doubtful-only and --accepted-only were both given.", "one of them", "choose one."
         )
 
 
@@ -217,7 +271,6 @@ def _write_places(
                 Form.voc: formats.write_voc,
                 Form.yolo: formats.write_yolo,
                 Form.instances: formats.write_instance_maps,
-                Form.label_studio: formats.write_label_studio,
             }
             done = writers[form](path, listing, every=keep_all)
         note = f"{done.pictures} pictures, {done.labelled} labelled, {done.rows} labels"
@@ -228,6 +281,22 @@ def _write_places(
             "rows": done.rows,
             "note": " ".join([note, *done.notes]),
         }
+
+
+def _own_folder(run: Path) -> Path:
+    """``RUN/export``, which a run of somebody else may have made a link to another place.
+
+    Raises:
+        RunError: it is one.
+    """
+    target = run / "export"
+    if target.is_symlink():
+        raise RunError(
+            f"{target} is a link to {target.resolve()}.",
+            "a folder of the run itself to write to",
+            "name the folder that is meant with --out, or remove the link",
+        )
+    return target
 
 
 def _check_finished(run: Path) -> None:

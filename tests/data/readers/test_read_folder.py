@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from leaven.data.readers import read
+from leaven.errors import DataError
 
 
 def listed(listing) -> dict[str, tuple[str, str | None]]:
@@ -65,9 +68,15 @@ def test_numbers_are_ordered_as_numbers_and_other_files_are_named(make_folder):
     assert listing.notes == ("1 file is not a picture and was left out: 9/film.mp4.",)
 
 
-def test_links_to_folders_are_followed_once(make_folder):
-    root = make_folder({"cat/1.png": None, "dog/1.png": None})
+def test_links_to_folders_are_followed_once_and_not_out_of_the_folder(make_folder):
+    root = make_folder({"cat/1.png": None, "dog/1.png": None, ".kept/1.png": None})
     (root / "cat" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "a cat").symlink_to(root / "cat", target_is_directory=True)
+    (root / "owl").symlink_to(root / ".kept", target_is_directory=True)
+    found = read(root)
+    assert sorted(found.names) == ["cat/1.png", "dog/1.png", "owl/1.png"]
+    assert found.classes == ("cat", "dog", "owl")
     other = make_folder({"1.png": None}, "elsewhere")
-    (root / "owl").symlink_to(other, target_is_directory=True)
-    assert sorted(read(root).names) == ["cat/1.png", "dog/1.png", "owl/1.png"]
+    (root / "fox").symlink_to(other, target_is_directory=True)
+    with pytest.raises(DataError, match="fox is a link to .*elsewhere, out of the folder"):
+        read(root)

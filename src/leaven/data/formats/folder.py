@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from PIL import Image
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.encoded import encoded as encoded_picture
+from leaven.data.file_names import FreeNames, safe_path
 from leaven.data.files import SUFFIXES
-from leaven.data.sources import Source
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
-
-_NOT_IN_NAMES = frozenset('\\:*?"<>|')
-_NOT_SHOWN = frozenset({"Cc", "Cn", "Cs", "Zl", "Zp"})
-"""The categories of characters that text files, XML or file systems do not take."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +71,68 @@ def write_pictures(listing: AnnotatedListing, folder: Path) -> list[str]:
     Raises:
         DataError: a picture is gone.
     """
-    written: list[str] = []
-    taken: set[str] = set()
-    for item, name in enumerate(listing.names):
-        content, suffix = _encoded(listing.sources[item], name)
-        place = _free_name(_safe(name), suffix, taken)
-        target = folder / place
+    copies = write_copies(listing.names, partial(encoded, listing), folder, range(len(listing)))
+    return list(copies.values())
+
+
+def write_copies(
+    names: Sequence[str],
+    content: Callable[[int], tuple[bytes, str]],
+    folder: Path,
+    items: Iterable[int],
+) -> dict[int, str]:
+    """Writes some of the pictures ``names`` to ``folder``, and returns the path of each below it.
+
+    The paths do not depend on which are written; see ``write_pictures``.
+
+    Args:
+        names: of all pictures.
+        content: what a file of that picture holds, and its ending.
+        folder: where.
+        items: which pictures.
+
+    Raises:
+        DataError: a picture is gone.
+    """
+    written, stems = {}, place_stems(names)
+    for item in items:
+        copied, suffix = content(item)
+        named = safe_path(names[item]).suffix
+        written[item] = stems[item] + (named if named.lower() == suffix.lower() else suffix)
+        target = folder / written[item]
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        written.append(place)
+        target.write_bytes(copied)
     return written
+
+
+def place_stems(names: Sequence[str]) -> list[str]:
+    """The paths of the copies of the pictures ``names``, without their endings."""
+    free = FreeNames()
+    return [free.take(_stem(safe_path(name))) for name in names]
+
+
+def encoded(listing: AnnotatedListing, item: int) -> tuple[bytes, str]:
+    """A picture as the content of a file, and the ending of such a file.
+
+    Raises:
+        DataError: it is gone.
+    """
+    return encoded_picture(listing.sources[item], listing.names[item])
+
+
+def check_xml_names(classes: Sequence[str]) -> None:
+    """Whether XML keeps the names of the classes.
+
+    Raises:
+        DataError: it does not.
+    """
+    wrong = [name for name in classes if name != name.strip() or not name.isprintable()]
+    if wrong:
+        raise DataError(
+            f"XML does not keep the class name {wrong[0]!r}.",
+            "names of letters that are seen, without spaces at their ends",
+            "rename the class, or write COCO JSON.",
+        )
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -140,59 +187,5 @@ def without_suffix(place: str) -> str:
     return PurePosixPath(place).with_suffix("").as_posix()
 
 
-def _encoded(source: Source, name: str) -> tuple[bytes, str]:
-    """The picture as the content of a file, and the ending of such a file."""
-    try:
-        if isinstance(source, Path):
-            return source.read_bytes(), source.suffix
-        if isinstance(source, bytes):
-            with Image.open(io.BytesIO(source)) as image:
-                return source, f".{(image.format or 'png').lower()}"
-        if source is not None:
-            buffer = io.BytesIO()
-            source.save(buffer, "PNG")
-            return buffer.getvalue(), ".png"
-    except OSError as error:
-        raise _gone(name, str(error)) from error
-    raise _gone(name, "there is none")
-
-
-def _gone(name: str, reason: str) -> DataError:
-    return DataError(
-        f"The picture {name} cannot be copied: {reason}.",
-        "the pictures where they were read",
-        "put them back, or say where they are now.",
-    )
-
-
-def _safe(name: str) -> PurePosixPath:
-    """The name as a relative path that stays in its folder on every file system."""
-    parts = [_safe_part(part) for part in name.split("/") if part]
-    return PurePosixPath(*parts) if parts else PurePosixPath("picture")
-
-
-def _safe_part(part: str) -> str:
-    last = len(part) - 1
-    return "".join(
-        f"%{ord(letter):02X}"
-        if letter in _NOT_IN_NAMES
-        or unicodedata.category(letter) in _NOT_SHOWN
-        # Readers pass over hidden files, and lists lose spaces at the ends of their lines.
-        or (letter == "." and place == 0)
-        or (letter.isspace() and place in (0, last))
-        else letter
-        for place, letter in enumerate(part)
-    )
-
-
-def _free_name(name: PurePosixPath, suffix: str, taken: set[str]) -> str:
-    """The name with the ending of its content; no two differ in their ending alone."""
-    stem = name.with_suffix("") if name.suffix.lower() in SUFFIXES else name
-    same = name.suffix.lower() == suffix.lower()
-    number, wanted = 1, stem.as_posix()
-    # Some file systems do not tell upper from lower case.
-    while wanted.casefold() in taken:
-        number += 1
-        wanted = f"{stem.as_posix()}-{number}"
-    taken.add(wanted.casefold())
-    return f"{wanted}{name.suffix if same else suffix}"
+def _stem(name: PurePosixPath) -> str:
+    return (name.with_suffix("") if name.suffix.lower() in SUFFIXES else name).as_posix()

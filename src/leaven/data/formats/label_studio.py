@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,28 +11,33 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.dataset import ImageSet
 from leaven.data.formats.brush import brush_runs
 from leaven.data.formats.folder import (
     Written,
-    chosen_boxes,
+    check_xml_names,
+    encoded,
     new_folder,
-    per_picture,
+    write_copies,
     write_json,
-    write_pictures,
-    written,
 )
 from leaven.data.formats.masks import palette
 from leaven.data.formats.outlines import outline
-from leaven.data.label_maps import BACKGROUND
-from leaven.labels.boxes import BoxLabels
-from leaven.labels.classes import Source
-from leaven.labels.pixels import VOID
+from leaven.data.formats.tools import Shown, Thing, of_class, state_of
+from leaven.data.writers import encoded_picture
+from leaven.labels.classes import ClassLabels
 
 LOCAL_FILES = "/data/local-files/?d="
 """What Label Studio's addresses of local files begin with."""
+
+_TAGS = {
+    "choices": ("Choices", "Choice"),
+    "rectanglelabels": ("RectangleLabels", "Label"),
+    "brushlabels": ("BrushLabels", "Label"),
+    "polygonlabels": ("PolygonLabels", "Label"),
+}
 
 
 def write_label_studio(
@@ -41,13 +47,18 @@ def write_label_studio(
     every: bool = False,
     polygons: bool = False,
     prefix: str = LOCAL_FILES,
+    score: float = 0.0,
+    doubtful_only: bool = False,
+    round: int | None = None,
 ) -> Written:
     """``images/``, ``tasks.json`` and ``label_config.xml``: a task for each picture.
 
     A picture that is known has one prediction: rectangles, or for masks and label maps brush
     strokes, each with its score, and ``meta`` with the weight, the source and whether it is a
-    crowd. The score of the prediction is the mean of its scores. The class ``background`` and void
-    pixels have no stroke. ``label_config.xml`` is the labelling interface for the project.
+    crowd. The score of the prediction is the mean of its scores. ``data`` has the name of the
+    picture, its ``state`` (person, accepted or doubtful) and the round of labels, which come back
+    in an export of the project. The class ``background`` and void pixels have no stroke.
+    ``label_config.xml`` is the labelling interface for the project.
 
     Args:
         folder: where; it must be empty or not yet there.
@@ -56,36 +67,96 @@ def write_label_studio(
         polygons: write masks as polygons, which can be corrected by their corners.
         prefix: what comes before the path of a picture; by default the pictures are served from
             this folder, given as LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
+        score: leave rows that are not accepted and have a lower confidence out.
+        doubtful_only: leave pictures out in which everything is accepted.
+        round: the number of the round that the labels are of.
 
     Raises:
-        DataError: the folder is not empty, or a picture is gone.
+        DataError: the folder is not empty, a picture is gone, or XML cannot hold the name of a
+            class.
     """
-    labels = None if listing.boxes is None else chosen_boxes(listing, every=every)
-    masks = listing.maps is not None or (labels is not None and labels.masks is not None)
-    kind = ("polygonlabels" if polygons else "brushlabels") if masks else "rectanglelabels"
-    rows = [range(0)] * len(listing) if labels is None else per_picture(labels)
-    count = 0
-    tasks = []
+    shown = Shown(listing, every=every, score=score)
+    kind = "rectanglelabels"
+    if shown.masks:
+        kind = "polygonlabels" if polygons else "brushlabels"
+    sizes, known = listing.sizes.tolist(), listing.known.tolist()
+
+    def task(item: int) -> tuple[list[Thing], list[dict[str, Any]], bool]:
+        things = shown.of(item)
+        results = [_result(thing, item, sizes[item], kind) for thing in things]
+        return things, results, known[item]
+
+    items = shown.doubtful() if doubtful_only else list(range(len(listing)))
+    return _written(
+        folder, items, listing.names, partial(encoded, listing), task, listing.classes, kind,
+        prefix, round,
+    )  # fmt: skip
+
+
+def write_label_studio_classes(
+    folder: Path,
+    images: ImageSet,
+    labels: ClassLabels,
+    classes: Sequence[str],
+    *,
+    items: Sequence[int] | None = None,
+    prefix: str = LOCAL_FILES,
+    round: int | None = None,
+) -> Written:
+    """As ``write_label_studio``, with the class of each picture as a choice.
+
+    Args:
+        folder: where; it must be empty or not yet there.
+        images: n pictures.
+        labels: what is believed about them, accepted or not.
+        classes: the K class names.
+        items: which pictures to write; all when None.
+        prefix: what comes before the path of a picture.
+        round: the number of the round that the labels are of.
+
+    Raises:
+        DataError: as ``write_label_studio``.
+    """
+
+    def task(item: int) -> tuple[list[Thing], list[dict[str, Any]], bool]:
+        things = of_class(labels, classes, item)
+        return things, [_choice(thing, item) for thing in things], bool(things)
+
+    chosen = range(len(images)) if items is None else items
+    content = partial(encoded_picture, images)
+    return _written(folder, chosen, images.names, content, task, classes, "choices", prefix, round)
+
+
+def _written(
+    folder: Path,
+    items: Sequence[int],
+    names: Sequence[str],
+    content: Callable[[int], tuple[bytes, str]],
+    said: Callable[[int], tuple[list[Thing], list[dict[str, Any]], bool]],
+    classes: Sequence[str],
+    kind: str,
+    prefix: str,
+    round: int | None,
+) -> Written:
+    check_xml_names(classes)
+    tasks, count, labelled = [], 0, 0
     with new_folder(folder) as whole:
-        places = write_pictures(listing, whole / "images")
-        for item, place in enumerate(places):
-            task: dict[str, Any] = {
-                "id": item + 1,
-                "data": {"image": prefix + quote(f"images/{place}"), "name": listing.names[item]},
-            }
-            if bool(listing.known[item]):
-                if labels is None:
-                    results = _of_map(listing, item, kind)
-                else:
-                    results = [_of_row(listing, labels, item, row, kind) for row in rows[item]]
+        for item, place in write_copies(names, content, whole / "images", items).items():
+            things, results, known = said(item)
+            data = {"image": prefix + quote(f"images/{place}"), "name": names[item]}
+            data["state"] = state_of(things, known)
+            task: dict[str, Any] = {"id": item + 1, "data": data}
+            if round is not None:
+                task["data"]["round"] = round
+            if known:
                 task["predictions"] = [_prediction(results)]
-                count += len(results)
+            count, labelled = count + len(results), labelled + known
             tasks.append(task)
         write_json(whole / "tasks.json", tasks)
-        ElementTree.ElementTree(_interface(listing.classes, kind)).write(
+        ElementTree.ElementTree(_interface(classes, kind)).write(
             whole / "label_config.xml", encoding="utf-8"
         )
-    return written(listing, folder, count, [])
+    return Written(folder, len(tasks), labelled, count)
 
 
 def _prediction(results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,83 +165,63 @@ def _prediction(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {"model_version": "leaven", **mean, "result": results}
 
 
-def _of_row(
-    listing: AnnotatedListing, labels: BoxLabels, item: int, row: int, kind: str
-) -> dict[str, Any]:
-    height, width = listing.sizes[item].tolist()
-    name = listing.classes[int(labels.classes[row])]
-    if labels.masks is None:
-        x1, y1, x2, y2 = labels.boxes[row].tolist()
-        value: dict[str, Any] = {
+def _common(thing: Thing, item: int, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"{item + 1}-{thing.key + 1}",
+        "type": kind,
+        "from_name": "label",
+        "to_name": "image",
+        "score": thing.confidence,
+        "meta": {
+            "weight": thing.weight,
+            "source": thing.source.name.lower(),
+            "state": thing.state,
+            "crowd": thing.crowd,
+        },
+    }
+
+
+def _choice(thing: Thing, item: int) -> dict[str, Any]:
+    return {**_common(thing, item, "choices"), "value": {"choices": [thing.name]}}
+
+
+def _result(thing: Thing, item: int, size: Sequence[int], kind: str) -> dict[str, Any]:
+    height, width = size
+    return {
+        **_common(thing, item, kind),
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "value": {**_value(thing, height, width, kind), kind: [thing.name]},
+    }
+
+
+def _value(thing: Thing, height: int, width: int, kind: str) -> dict[str, Any]:
+    if thing.mask is None:
+        assert thing.box is not None
+        x1, y1, x2, y2 = thing.box
+        return {
             "x": 100 * x1 / width,
             "y": 100 * y1 / height,
             "width": 100 * (x2 - x1) / width,
             "height": 100 * (y2 - y1) / height,
             "rotation": 0,
         }
-    else:
-        value = _stroke(labels.masks.one(row).numpy(), kind)
-    return {
-        **_result(f"{item + 1}-{row + 1}", (height, width), value, name, kind),
-        "score": float(labels.confidence[row]),
-        "meta": {
-            "weight": float(labels.weight[row]),
-            "source": Source(int(labels.source[row])).name.lower(),
-            "crowd": bool(labels.crowd[row]),
-        },
-    }
-
-
-def _of_map(listing: AnnotatedListing, item: int, kind: str) -> list[dict[str, Any]]:
-    assert listing.maps is not None
-    found = listing.maps[item]
-    assert found is not None
-    height, width = found.shape
-    results = []
-    for value in np.unique(found).tolist():
-        if value == VOID or listing.classes[value] == BACKGROUND:
-            continue
-        stroke = _stroke(found == value, kind)
-        name = listing.classes[value]
-        one = _result(f"{item + 1}-{value + 1}", (height, width), stroke, name, kind)
-        results.append({**one, "score": 1.0})
-    return results
-
-
-def _result(
-    key: str, size: tuple[int, int], value: dict[str, Any], name: str, kind: str
-) -> dict[str, Any]:
-    return {
-        "id": key,
-        "type": kind,
-        "from_name": "label",
-        "to_name": "image",
-        "original_width": size[1],
-        "original_height": size[0],
-        "image_rotation": 0,
-        "value": {**value, kind: [name]},
-    }
-
-
-def _stroke(mask: NDArray[np.bool_], kind: str) -> dict[str, Any]:
     if kind == "brushlabels":
-        return {"format": "rle", "rle": brush_runs(mask)}
-    height, width = mask.shape
-    points = outline(mask) * np.array([100 / width, 100 / height])
+        return {"format": "rle", "rle": brush_runs(thing.mask)}
+    points = outline(thing.mask) * np.array([100 / width, 100 / height])
     return {"points": points.tolist(), "closed": True}
 
 
 def _interface(classes: Sequence[str], kind: str) -> Element:
     root = Element("View")
     SubElement(root, "Image", name="image", value="$image", zoom="true")
-    tags = {
-        "rectanglelabels": "RectangleLabels",
-        "brushlabels": "BrushLabels",
-        "polygonlabels": "PolygonLabels",
-    }
-    labels = SubElement(root, tags[kind], name="label", toName="image")
+    group, one = _TAGS[kind]
+    labels = SubElement(root, group, name="label", toName="image")
+    if kind == "choices":
+        labels.attrib.update(choice="single-radio", showInline="true", required="true")
     colours = palette()
     for index, name in enumerate(classes):
         red, green, blue = colours[(index + 1) % len(colours)].tolist()
-        SubElement(labels, "Label", value=name, background=f"#{red:02x}{green:02x}{blue:02x}")
+        SubElement(labels, one, value=name, background=f"#{red:02x}{green:02x}{blue:02x}")
     return root

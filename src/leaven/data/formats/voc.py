@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 from leaven.data.annotated_listing import AnnotatedListing
 from leaven.data.formats.folder import (
     Written,
+    check_xml_names,
     chosen_boxes,
     new_folder,
     per_picture,
@@ -18,7 +19,6 @@ from leaven.data.formats.folder import (
     write_splits,
     written,
 )
-from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import Source
 
@@ -41,7 +41,7 @@ def write_voc(folder: Path, listing: AnnotatedListing, *, every: bool = False) -
             of a class.
     """
     labels = chosen_boxes(listing, every=every)
-    _check_names(listing.classes)
+    check_xml_names(listing.classes)
     notes = [] if labels.masks is None else ["VOC's XML has no place for masks."]
     with new_folder(folder) as whole:
         places = write_pictures(listing, whole / "JPEGImages")
@@ -86,13 +86,3 @@ def _object(root: Element, labels: BoxLabels, row: int, classes: tuple[str, ...]
     SubElement(one, "score").text = repr(float(labels.confidence[row]))
     SubElement(one, "weight").text = repr(float(labels.weight[row]))
     SubElement(one, "source").text = Source(int(labels.source[row])).name.lower()
-
-
-def _check_names(classes: tuple[str, ...]) -> None:
-    wrong = [name for name in classes if name != name.strip() or not name.isprintable()]
-    if wrong:
-        raise DataError(
-            f"XML does not keep the class name {wrong[0]!r}.",
-            "names of letters that are seen, without spaces at their ends",
-            "rename the class, or write COCO JSON.",
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from leaven.data.listing import PLAIN, Columns, Listing
+from leaven.data.readers.archives import refuse_archive
 from leaven.errors import DataError
 
 _EXPECTED = (
@@ -78,6 +79,7 @@ def _with_table(path: Path, labels: Path, columns: Columns) -> Listing:
 
 
 def _read_file(path: Path, labels: Path | None, columns: Columns) -> Listing:
+    refuse_archive(path, _EXPECTED)
     if path.suffix.lower() not in (".parquet", ".pq"):
         do = "give the folder that holds the pictures."
         if path.suffix.lower() == ".csv":

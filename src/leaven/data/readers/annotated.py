@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from leaven.data.annotated_listing import TASKS, AnnotatedListing, Task
 from leaven.data.readers import yolo
 from leaven.data.readers.annotated_tables import column_names
+from leaven.data.readers.archives import refuse_archive, unpack
 from leaven.data.readers.box_parquet import read_box_parquet
 from leaven.data.readers.coco import coco_files, read_coco
+from leaven.data.readers.drawn_files import DrawnFile, tool_of
+from leaven.data.readers.drawn_listing import read_drawn
 from leaven.data.readers.instance_folders import INSTANCE_FOLDERS, read_instance_folders
 from leaven.data.readers.mask_folders import mask_files, read_mask_folders
 from leaven.data.readers.mask_parquet import read_instance_parquet, read_mask_parquet
@@ -22,13 +27,20 @@ from leaven.errors import DataError, nearest
 
 _EXPECTED: dict[str, str] = {
     "segmentation": "images/ with masks/ of the same names, COCO JSON with segmentations, a VOC "
-    "folder with SegmentationClass, or Parquet with the columns image and mask",
-    "detection": "COCO JSON, a VOC folder with Annotations, images/ with labels/ in YOLO's form, or "
-    "Parquet with the columns image, boxes and labels",
+    "folder with SegmentationClass, Parquet with the columns image and mask, or an export of Label "
+    "Studio or CVAT",
+    "detection": "COCO JSON, a VOC folder with Annotations, images/ with labels/ in YOLO's form, "
+    "Parquet with the columns image, boxes and labels, or an export of Label Studio or CVAT",
     "instance": "COCO JSON with segmentations, images/ with labels/ of YOLO polygons, images/ with "
-    "instances/ of 16-bit PNG, or Parquet with the columns image and instances",
+    "instances/ of 16-bit PNG, Parquet with the columns image and instances, or an export of Label "
+    "Studio or CVAT",
 }
 _TABLES = (".parquet", ".pq")
+_FEW = 32
+
+CONFIG = "label_config.xml"
+"""The labelling interface that `leaven export` writes for Label Studio; it says nothing of a
+picture."""
 
 
 def read_annotated(
@@ -41,13 +53,15 @@ def read_annotated(
     whose file names nothing was. Splits are those of folders and files (``val/``, ``train.json``,
     ``instances_val2017.json``, ``ImageSets``, data.yaml), else train. Boxes that leave their
     picture are clipped and boxes without an area are left out; the notes count and name them.
-    What cannot be is an error. Links are not followed out of the folder.
+    In exports of Label Studio and CVAT a picture that nobody annotated has no label. What cannot be
+    is an error. Links are not followed out of the folder.
 
     Args:
-        path: a folder, a Parquet file, or a COCO JSON file beside its pictures.
+        path: a folder, a Parquet file, or a COCO JSON file or an export of a labelling tool beside
+            its pictures.
         task: "segmentation", "detection" or "instance".
-        annotations: where the annotations are, when not at the usual place: a COCO JSON file, or
-            a folder of masks, XML files or YOLO text files.
+        annotations: where the annotations are, when not at the usual place: a COCO JSON file, an
+            export of a labelling tool, or a folder of masks, XML files or YOLO text files.
         void: for segmentation, a further value of masks that says nothing.
 
     Raises:
@@ -67,13 +81,17 @@ def read_annotated(
             "leave it out.",
         )
     if path.is_file():
-        if path.suffix.lower() == ".json" and annotations is None:
+        tool = tool_of(path)
+        if (path.suffix.lower() == ".json" or tool is not None) and annotations is None:
             # Next to `annotations/` lie the pictures of the file.
             folder = path.parent
             root = folder.parent if folder.name.lower() == "annotations" else folder
+            if tool is not None:
+                return read_drawn(Tree.of(root), [DrawnFile(path, tool)], task)
             return read_coco(Tree.of(root), [path], task)
         if path.suffix.lower() in _TABLES and annotations is None:
             return _read_tables(path, task, void)
+        refuse_archive(path, _EXPECTED[task])
         raise DataError(f"{path} is a file of unknown kind.", _EXPECTED[task], "give the folder.")
     if annotations is None and split_files(path):
         return _read_tables(path, task, void)
@@ -94,10 +112,14 @@ def _read_folder(
     tree: Tree, task: Task, annotations: Path | None, void: int | None
 ) -> AnnotatedListing:
     if annotations is not None and annotations.is_file():
+        refuse_archive(annotations, _EXPECTED[task])
+        if (tool := tool_of(annotations)) is not None:
+            return read_drawn(tree, [DrawnFile(annotations, tool)], task)
         if annotations.suffix.lower() != ".json":
             raise DataError(
                 f"{annotations} is an annotation file of unknown kind.",
-                "a COCO JSON file, or a folder of masks, XML files or YOLO text files",
+                "a COCO JSON file, an export of Label Studio or CVAT, or a folder of masks, XML "
+                "files or YOLO text files",
                 "give the folder of the annotations.",
             )
         return read_coco(tree, [annotations], task)
@@ -109,6 +131,7 @@ def _read_folder(
     if found:
         names = " and ".join(found)
         raise DataError(f"{labels.root} has annotations as {names}.", "annotations of one kind", do)
+    do = unpack(labels.files) or do
     raise DataError(f"{labels.root} has no annotation for {task}.", expected, do)
 
 
@@ -118,14 +141,20 @@ def _layouts(
     """The layouts that the files have and the task can use, with what reads them."""
     named = labels.root != tree.root
     found: dict[str, Callable[[], AnnotatedListing]] = {}
-    if jsons := coco_files(labels):
+    drawn = _drawn(labels)
+    for tool, title in (("label-studio", "Label Studio JSON"), ("cvat", "CVAT XML")):
+        if exports := [
+            DrawnFile(labels.root / name, tool) for name in drawn if drawn[name] == tool
+        ]:
+            found[title] = partial(read_drawn, tree, exports, task)
+    if jsons := [name for name in coco_files(labels) if name not in drawn]:
         files = [labels.root / name for name in jsons]
         found["COCO JSON"] = lambda: read_coco(tree, files, task)
     if task == "segmentation":
         if mask_files(labels, named=named):
             found["mask files"] = lambda: read_mask_folders(tree, labels, void)
         return found
-    if task == "detection" and labels.ending(".xml"):
+    if task == "detection" and set(labels.ending(".xml")) - set(drawn) - {CONFIG}:
         found["VOC XML"] = lambda: read_voc(tree, labels)
     if yolo.label_files(labels) or set(YAML_FILES) & set(labels.files):
         found["YOLO text files"] = lambda: read_yolo(tree, labels, task)
@@ -133,3 +162,13 @@ def _layouts(
     if maps or (named and labels.ending(".png") and not found):
         found["instance maps"] = lambda: read_instance_folders(tree, labels)
     return found
+
+
+def _drawn(labels: Tree) -> dict[str, str]:
+    """The exports of labelling tools near the top, and which tool each is of."""
+    near = [name for name in labels.ending(".json", ".xml") if name.count("/") <= 1]
+    folders = Counter(name.rpartition("/")[0] for name in near)
+    # Where there is a file for each picture, none of them is about all.
+    few = [name for name in near if folders[name.rpartition("/")[0]] <= _FEW]
+    tools = {name: tool_of(labels.root / name) for name in few}
+    return {name: tool for name, tool in tools.items() if tool is not None}

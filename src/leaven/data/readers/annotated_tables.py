@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from pyarrow import parquet as pq
 
 from leaven.data.readers.class_names import ClassNames, check_names
 from leaven.data.readers.parquet import ArrowPictures, split_files
+from leaven.data.readers.parquet_file import check_pictures, open_parquet, read_columns
 from leaven.data.readers.picture_sizes import Sized, picture_sizes
-from leaven.data.readers.tree import inside
 from leaven.data.sources import Sources
 from leaven.errors import DataError
+from leaven.plain import read_json
+
+_EXPECTED = "the column image and one of mask, instances, boxes or objects"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Tables:
             )
         text = said.pop()
         try:
-            return None if text is None else json.loads(text)
-        except (ValueError, RecursionError) as error:
+            return None if text is None else read_json(text.decode())
+        except ValueError as error:
             raise DataError(
                 f"{self.files[0]} has {key} in its schema, which is not JSON.",
                 f"the metadata `{key}` as JSON",
@@ -127,10 +128,9 @@ def column_names(path: Path) -> list[str]:
         DataError: there is none, or it is damaged.
     """
     files = _files(path)
-    try:
-        names: list[str] = pq.read_schema(files[0][1]).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _damaged(files[0][1], error) from error
+    if not files:
+        raise DataError(f"{path} has no Parquet file.", _EXPECTED, "check the path.")
+    names: list[str] = open_parquet(files[0][1], _EXPECTED).schema_arrow.names
     return names
 
 
@@ -142,23 +142,9 @@ def open_tables(path: Path, columns: Sequence[str]) -> Tables:
     """
     tables, files = [], _files(path)
     for split, file in files:
-        wanted = ["image", *columns]
-        try:
-            opened = pq.ParquetFile(file)
-            there = opened.schema_arrow.names
-            missing = [name for name in wanted if name not in there]
-            if missing:
-                raise DataError(
-                    f"{file} has no column {' and no column '.join(missing)}; "
-                    f"it has: {', '.join(there)}.",
-                    "the columns " + ", ".join(wanted),
-                    "rename or add the column.",
-                )
-            table = opened.read(columns=[*wanted, *({"name"} & set(there))])
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(file, error) from error
-        for name in {"image", "mask", "instances"} & set(wanted):
-            _check_pictures(table.column(name), file, name)
+        table = read_columns(file, ["image", *columns], ["name"], _EXPECTED)
+        for name in {"image", "mask", "instances"} & {"image", *columns}:
+            check_pictures(table.column(name), name, file.parent, file)
         tables.append((split, table, file.parent))
     name = path.resolve().name if path.is_dir() else path.stem
     return Tables(name, tables, tuple(file for _, file in files))
@@ -166,37 +152,3 @@ def open_tables(path: Path, columns: Sequence[str]) -> Tables:
 
 def _files(path: Path) -> list[tuple[str, Path]]:
     return split_files(path) if path.is_dir() else [("train", path)]
-
-
-def _check_pictures(column: pa.ChunkedArray, file: Path, name: str) -> None:
-    """Encoded pictures, or paths that stay in the folder of the file."""
-    kind = column.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return
-    values = column.to_pylist()
-    if pa.types.is_struct(kind):
-        values = [value and not value.get("bytes") and value.get("path") for value in values]
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(
-            f"The column {name} of {file} has the type {kind}.",
-            "encoded pictures as bytes, paths as text, or both as {bytes, path}",
-            "write the pictures as PNG or JPEG bytes.",
-        )
-    root = file.parent.resolve()
-    for value in values:
-        if isinstance(value, str):
-            relative = inside(value, str(file))
-            if not (root / relative).resolve().is_relative_to(root):
-                raise DataError(
-                    f"{file} names {value}, a link out of its folder.",
-                    "files that lie in the folder",
-                    "copy what it points to.",
-                )
-
-
-def _damaged(file: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{file} is not a whole Parquet file: {error}.",
-        "a Parquet file with the column image and one of mask, instances or boxes",
-        "write the file again.",
-    )

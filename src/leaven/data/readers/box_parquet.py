@@ -15,6 +15,7 @@ from leaven.data.readers.annotated_tables import Tables, column_names, open_tabl
 from leaven.data.readers.box_rows import BoxRows, number
 from leaven.data.readers.class_names import check_names
 from leaven.errors import DataError
+from leaven.plain import brief
 
 _CATEGORIES = ("category", "categories", "label", "labels", "category_id")
 _EXPECTED = (
@@ -103,7 +104,7 @@ def _of_struct(value: Any, name: str) -> tuple[Any, Any]:
 
 def _box(box: Any, to_corners: bool, where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4:
-        raise DataError(f"{where} is {str(box)[:60]}.", _EXPECTED, "write four numbers.")
+        raise DataError(f"{where} is {brief(box)}.", _EXPECTED, "write four numbers.")
     a, b, c, d = (number(value, "a number", where) for value in box)
     if to_corners and (c < 0 or d < 0):
         raise DataError(f"{where} is {c:g} by {d:g}.", "sides of at least 0", "correct it.")
@@ -118,14 +119,21 @@ def _classes(tables: Tables, said: list[_Objects | None]) -> tuple[tuple[str, ..
     if (names := _feature_names(features)) is not None:
         check_names(names, f"The schema of {tables.files[0]}")
         return names, True
-    labels = {label for objects in said if objects is not None for label in objects.labels}
+    labels = [label for objects in said if objects is not None for label in objects.labels]
     if any(not isinstance(label, int | str) or isinstance(label, bool) for label in labels):
         raise DataError(
             f"{tables.files[0]} has labels that are neither numbers nor names.",
             _EXPECTED,
             "correct the labels.",
         )
-    return ordered_classes(map(str, labels)), False
+    classes = ordered_classes(map(str, labels))
+    if "" in classes:
+        raise DataError(
+            f"{tables.files[0]} has an empty label.",
+            _EXPECTED,
+            "write null for unlabelled pictures.",
+        )
+    return classes, False
 
 
 def _feature_names(features: Any) -> tuple[str, ...] | None:
@@ -147,7 +155,7 @@ def _position(label: Any, classes: tuple[str, ...], given: bool, where: str) -> 
     elif str(label) in classes:
         return classes.index(str(label))
     raise DataError(
-        f"{where} has the label {str(label)[:60]}.",
+        f"{where} has the label {brief(label)}.",
         f"one of {', '.join(classes)}, or its number",
         "correct the labels or the class names.",
     )

@@ -15,6 +15,7 @@ from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import Source
 from leaven.labels.masks import Masks
+from leaven.plain import brief
 
 _ROUNDING = 0.05
 """Pixels by which a box may leave its picture through the rounding of what was written."""
@@ -150,7 +151,7 @@ def number(value: Any, what: str, where: str) -> float:
         found = math.nan
     if not math.isfinite(found):
         raise DataError(
-            f"{where} has {what} {_short(value)}.", "a finite number", "correct the annotation."
+            f"{where} has {what} {brief(value)}.", "a finite number", "correct the annotation."
         )
     return found
 
@@ -175,7 +176,7 @@ def source_of(value: Any, where: str) -> Source:
     """
     if not isinstance(value, str) or value not in SOURCES:
         raise DataError(
-            f"{where} has the source {_short(value)}.", " or ".join(SOURCES), "correct it."
+            f"{where} has the source {brief(value)}.", " or ".join(SOURCES), "correct it."
         )
     return SOURCES[value]
 
@@ -185,8 +186,3 @@ def _wrong(where: str, box: Sequence[float], expected: str) -> DataError:
     return DataError(
         f"{where} has the box ({corners}) as x1, y1, x2, y2.", expected, "correct or remove it."
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

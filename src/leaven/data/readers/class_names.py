@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from leaven.data.readers.tree import Tree
 from leaven.errors import DataError
+from leaven.plain import brief, is_text, read_json
 
 Colour = tuple[int, int, int]
 
@@ -55,14 +56,17 @@ def class_names(tree: Tree) -> ClassNames | None:
 
 
 def check_names(names: tuple[str, ...], where: str) -> None:
-    """Refuses an empty list of classes, empty names and names that come twice.
+    """Refuses an empty list of classes, empty names, broken names and names that come twice.
 
     Raises:
         DataError: one of these.
     """
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if not names or "" in names or twice:
-        problem = f"the class {twice[0]!r} twice" if twice else "a class without a name"
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    broken = [name for name in names if not is_text(name)]
+    if not names or "" in names or twice or broken:
+        problem = f"the class {brief(twice[0])} twice" if twice else "a class without a name"
+        if broken:
+            problem = f"the class {brief(broken[0])} of letters that are none"
         raise DataError(
             f"{where} has {problem if names else 'no class'}.",
             "at least one class, each with a name of its own",
@@ -72,8 +76,8 @@ def check_names(names: tuple[str, ...], where: str) -> None:
 
 def _from_json(text: str, where: str) -> ClassNames:
     try:
-        said: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        said: Any = read_json(text)
+    except ValueError as error:
         raise _refused(where, f"is not JSON ({error})") from error
     if isinstance(said, dict):
         said = [{"name": name, "color": colour} for name, colour in said.items()]
@@ -102,14 +106,16 @@ def _from_label_map(text: str, where: str) -> ClassNames:
         name, _, rest = line.partition(":")
         parts = rest.partition(":")[0].split(",")
         names.append(name.strip())
-        colours.append(_colour([int(p) if p.strip().isdecimal() else -1 for p in parts], where))
+        colours.append(
+            _colour([int(p) if p.strip().isdecimal() and len(p) < 9 else -1 for p in parts], where)
+        )
     return ClassNames(where, tuple(names), tuple(colours))
 
 
 def _colour(value: Any, where: str) -> Colour:
     whole = isinstance(value, list) and all(type(part) is int for part in value)
     if not whole or len(value) != 3 or not all(0 <= part <= 255 for part in value):
-        raise _refused(where, f"has the colour {str(value)[:60]}, which is not three numbers 0-255")
+        raise _refused(where, f"has the colour {brief(value)}, which is not three numbers 0-255")
     return value[0], value[1], value[2]
 
 

@@ -19,9 +19,10 @@ from leaven.errors import DataError
 from leaven.labels.classes import Source
 from leaven.labels.masks import Masks
 from leaven.labels.pixels import VOID
+from leaven.plain import brief
 
 _NOT_OBJECTS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
-_OTHER_FILES = {"classes.json", "instances.json"}
+_OTHER_FILES = {"classes.json", "cvat_labels.json", "instances.json"}
 
 
 def coco_files(tree: Tree) -> list[str]:
@@ -141,7 +142,7 @@ def _add(
         if picture not in found.unreadable:
             _check_size(file.entries[key], rows.size(place[picture]), file.where)
     for order, annotation in enumerate(file.annotations):
-        where = f"The annotation {annotation.get('id', f'number {order}')} of {file.where}"
+        where = f"The annotation {_number(annotation, order)} of {file.where}"
         image, category = annotation.get("image_id"), annotation.get("category_id")
         if type(image) not in (int, str) or image not in file.images:
             raise _unknown(where, "image_id", image, "the id of an image of the file")
@@ -187,9 +188,15 @@ def _shape(
     return run, [x, y, x + width, y + height]
 
 
+def _number(annotation: Entry, order: int) -> str:
+    """What errors call an annotation."""
+    own = annotation.get("id")
+    return brief(own).strip("'") if isinstance(own, int | str) else f"number {order}"
+
+
 def _crowd(annotation: Entry, where: str) -> bool:
     said = annotation.get("iscrowd", 0)
-    if said not in (0, 1):
+    if not isinstance(said, int | float) or said not in (0, 1):
         raise _unknown(where, "iscrowd", said, "0 or 1")
     return bool(said)
 
@@ -198,7 +205,7 @@ def _check_size(entry: Entry, size: tuple[int, int], where: str) -> None:
     said = (entry.get("height", size[0]), entry.get("width", size[1]))
     if said != size:
         raise DataError(
-            f"{where} says that {entry['file_name']} is {str(said[1])[:20]}x{str(said[0])[:20]}; "
+            f"{where} says that {entry['file_name']} is {brief(said[1])}x{brief(said[0])}; "
             f"the picture is {size[1]}x{size[0]} as it is shown.",
             "annotations that were made on this picture",
             "correct the size, or put the picture back that was annotated.",
@@ -206,4 +213,4 @@ def _check_size(entry: Entry, size: tuple[int, int], where: str) -> None:
 
 
 def _unknown(where: str, key: str, value: object, expected: str) -> DataError:
-    return DataError(f"{where} has the {key} {str(value)[:60]}.", expected, "correct it.")
+    return DataError(f"{where} has the {key} {brief(value)}.", expected, "correct it.")

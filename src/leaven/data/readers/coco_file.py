@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from leaven.data.listing import some
 from leaven.data.readers.class_names import check_names
 from leaven.data.readers.tree import inside, read_text, split_of_file, split_of_path
 from leaven.errors import DataError
+from leaven.plain import brief, is_text, read_json
 
 _EXPECTED = 'a JSON object with the lists "images", "annotations" and "categories"'
 _SAMPLE = 200
@@ -91,9 +91,8 @@ def open_coco(file: Path, folders: PictureFolders, root: Path) -> CocoFile:
     by_id = _by_id(images, "image", file)
     named = {key: inside(_text(one, "file_name", file), str(file)) for key, one in by_id.items()}
     _check_distinct(list(named.values()), "lists the picture", file)
-    _check_distinct(
-        [one["id"] for one in annotations if "id" in one], "has the annotation id", file
-    )
+    numbers = [one["id"] for one in annotations if isinstance(one.get("id"), int | str)]
+    _check_distinct(numbers, "has the annotation id", file)
     folder = folders.of(list(named.values()), split)
     found = {key: joined(folder, name) for key, name in named.items()}
     missing = [named[key] for key, name in found.items() if name not in folders]
@@ -121,8 +120,8 @@ def open_coco(file: Path, folders: PictureFolders, root: Path) -> CocoFile:
 
 def _json(file: Path) -> Entry:
     try:
-        said = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
+        said = read_json(read_text(file))
+    except ValueError as error:
         raise DataError(f"{file} is not JSON: {error}.", _EXPECTED, "write it again.") from error
     if not isinstance(said, dict):
         raise DataError(f"{file} is JSON of another kind.", _EXPECTED, "give a COCO file.")
@@ -146,7 +145,7 @@ def _by_id(entries: list[Entry], what: str, file: Path) -> dict[int | str, Entry
     for found in ids:
         if not isinstance(found, int | str) or isinstance(found, bool):
             raise DataError(
-                f"{file} has an {what} entry with the id {str(found)[:60]}.",
+                f"{file} has an {what} entry with the id {brief(found)}.",
                 "a whole number of its own for each",
                 "correct the file.",
             )
@@ -164,9 +163,9 @@ def _check_distinct(values: Sequence[Any], what: str, file: Path) -> None:
 
 def _text(entry: Entry, key: str, file: Path) -> str:
     value = entry.get(key)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not is_text(value):
         raise DataError(
-            f"{file} has an entry with the id {entry.get('id')} and the {key} {str(value)[:60]}.",
+            f"{file} has an entry with the id {brief(entry.get('id'))} and the {key} {brief(value)}.",
             f"a {key} in words",
             "correct the file.",
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from leaven.data.files import SUFFIXES
 from leaven.data.listing import SPLITS, Listing, class_indices, ordered_classes, some
+from leaven.data.readers.archives import unpack
+from leaven.data.readers.walk import below
 from leaven.errors import DataError
 
 UNLABELLED = frozenset({"unlabeled", "unlabelled"})
@@ -83,37 +84,23 @@ def read_folder(path: Path, *, need_labels: bool = True) -> Listing:
 
 
 def find_pictures(root: Path) -> Found:
-    """Everything below ``root`` that is not hidden; links to folders are followed once.
+    """Everything below ``root`` that is not hidden; see ``below`` for links.
 
     Raises:
-        DataError: there is no picture.
+        DataError: there is no picture, or something that is refused.
     """
-    pictures: list[str] = []
-    others: list[str] = []
-    folders: list[str] = []
-    seen: set[str] = set()
-    for current, below, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(current)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        place = Path(current).relative_to(root)
-        folders += [(place / name).as_posix() for name in below]
-        for name in files:
-            if name.startswith(".") or name.lower() in _CLUTTER:
-                continue
-            kind = pictures if Path(name).suffix.lower() in SUFFIXES else others
-            kind.append((place / name).as_posix())
+    there = below(root)
+    files = [name for name in there.files if PurePosixPath(name).name.lower() not in _CLUTTER]
+    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    others = [name for name in files if PurePosixPath(name).suffix.lower() not in SUFFIXES]
     if not pictures:
-        there = f"; it has {some(sorted(others), 3)}" if others else ""
+        listed = f"; it has {some(others, 3)}" if others else ""
         raise DataError(
-            f"There is no picture in {root}{there}.",
+            f"There is no picture in {root}{listed}.",
             "pictures with the endings " + " ".join(sorted(SUFFIXES)),
-            "check the path, or convert the pictures.",
+            unpack(others) or "check the path, or convert the pictures.",
         )
-    return Found(sorted(pictures), sorted(others), sorted(folders))
+    return Found(pictures, others, there.folders)
 
 
 def split_of(name: str, has_splits: bool) -> str:

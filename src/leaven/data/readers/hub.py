@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from leaven.data.listing import SPLITS, Listing
 from leaven.data.readers.parquet import PictureTable, listing_of
 from leaven.errors import DataError, MissingExtraError
@@ -35,7 +37,11 @@ def read_hub(path: Path) -> Listing:
             "datasets", "huggingface", "reading a Hugging Face data set"
         ) from error
 
-    loaded = datasets.load_from_disk(str(path))
+    # What lies there may be anything, and brings errors of any type.
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise _damaged(path, error) from error
     parts = dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
     used = {name: part for name, part in parts.items() if name.lower() in SPLITS}
     if not used:
@@ -77,4 +83,17 @@ def _only(names: list[str]) -> str | None:
 def _table(part: Any, image: str, label: str, name: str, path: Path, datasets: Any) -> PictureTable:
     part = part.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
     table = part.with_format("arrow")[:].select([image, label]).rename_columns(["image", "label"])
+    try:
+        # Arrow files are taken as they are: lengths in them may point anywhere.
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise _damaged(path, error) from error
     return PictureTable(SPLITS[name.lower()], table, path, name)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is not a whole Hugging Face data set: {str(error)[:300]}.",
+        "what save_to_disk writes",
+        "save the data set again.",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from leaven.data.readers.tree import (
 from leaven.data.readers.voc import split_lists
 from leaven.errors import DataError
 from leaven.labels.classes import Source
+from leaven.plain import read_json
 
 INSTANCE_FOLDERS = frozenset({"instances"})
 """The folder names, in lower case, that hold maps of instance numbers."""
@@ -105,8 +105,8 @@ def _details(tree: Tree, classes: tuple[str, ...]) -> dict[str, Any] | None:
             "write this file, or name one class.",
         )
     try:
-        said = json.loads(tree.text(DETAILS))
-    except (ValueError, RecursionError) as error:
+        said = read_json(tree.text(DETAILS))
+    except ValueError as error:
         raise _refused(f"{tree.root / DETAILS} is not JSON: {error}.") from error
     if not isinstance(said, dict) or not all(isinstance(one, dict) for one in said.values()):
         raise _refused(f"{tree.root / DETAILS} is JSON of another kind.")
@@ -120,7 +120,7 @@ def _believed(
     if said is None:
         return {"label": 0}
     one = said.get(str(instance))
-    if not isinstance(one, dict) or one.get("class") not in classes:
+    if not isinstance(one, dict) or one.get("class") not in list(classes):
         raise _refused(f"{where} has no class of the list in {DETAILS}.")
     return {
         "label": classes.index(one["class"]),

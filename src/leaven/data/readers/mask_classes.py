@@ -64,7 +64,7 @@ def _from_values(sources: SourceList, names: Sequence[str], void: int | None) ->
     if found == {0, VOID} and void is None:
         return _two_valued(MaskClasses(("background", "foreground"), MaskCode.of([0, 1])))
     classes = found - {VOID, void}
-    if not classes or max(classes) > VOID:
+    if not classes or max(classes) > VOID or min(classes) < 0:
         raise DataError(
             f"The masks have the values {', '.join(map(str, sorted(found)[-5:])) or 'of no pixel'}.",
             f"classes from 0 to {VOID - 1}, and {VOID} where nothing is said",

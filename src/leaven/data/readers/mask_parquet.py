@@ -14,6 +14,7 @@ from leaven.data.readers.instance_maps import instances_of
 from leaven.data.readers.mask_classes import mask_classes
 from leaven.data.sources import Sources
 from leaven.errors import DataError
+from leaven.plain import brief
 
 OBJECT = "object"
 """The class of instances where nobody named one."""
@@ -39,7 +40,7 @@ def read_mask_parquet(path: Path, void: int | None = None) -> AnnotatedListing:
     ignore = tables.metadata("ignore")
     if ignore is not None and (type(ignore) is not int or not 0 <= ignore <= 255):
         raise DataError(
-            f"The schema of {tables.files[0]} has ignore: {str(ignore)[:60]}.",
+            f"The schema of {tables.files[0]} has ignore: {brief(ignore)}.",
             "a number from 0 to 255",
             "write the file again.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -14,13 +14,16 @@ import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from pyarrow import parquet as pq
 from torch import Tensor
 
 from leaven.data.listing import PLAIN, SPLITS, Columns, Listing, class_indices, ordered_classes
+from leaven.data.readers.class_names import check_names
+from leaven.data.readers.parquet_file import check_pictures, is_words, read_columns
+from leaven.data.readers.walk import check_inside
 from leaven.data.sources import Source
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
+from leaven.plain import brief, read_json
 
 _COLUMNS = (
     "a column `image` (encoded bytes, a path, or both as {bytes, path}) and a column of labels, "
@@ -75,12 +78,16 @@ def split_files(path: Path) -> list[tuple[str, Path]]:
 
     Parts of a split (``train-00000-of-00002.parquet``) and a folder ``data/`` of them are found
     too. Without a file of that kind the list is empty.
+
+    Raises:
+        DataError: a file is a link out of the folder.
     """
     for folder in (path, path / "data"):
         found = []
         for file in sorted(folder.glob("*.parquet")):
             name = _SHARD.fullmatch(file.stem)
-            if name and name["split"].lower() in SPLITS:
+            if name and name["split"].lower() in SPLITS and file.is_file():
+                check_inside(file, os.path.realpath(path))
                 found.append((SPLITS[name["split"].lower()], file))
         if found:
             return found
@@ -117,6 +124,8 @@ def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] |
     said = [table.table.column("label") for table in tables]
     known = [table.table.column("truth") for table in tables if "truth" in table.table.column_names]
     labels, classes = _labels(said + known, classes)
+    for table in tables:
+        check_pictures(table.table.column("image"), "image", table.folder, table.folder)
     pictures = ArrowPictures([(table.table.column("image"), table.folder) for table in tables])
     labels, truth = labels[: len(pictures)], labels[len(pictures) :]
     if not len(pictures):
@@ -151,63 +160,43 @@ def _open_table(file: Path, columns: Columns) -> pa.Table:
     named = {"image": "image", "label": columns.label}
     if columns.truth is not None:
         named["truth"] = columns.truth
-    try:
-        opened = pq.ParquetFile(file)
-        there = opened.schema_arrow.names
-        missing = list(dict.fromkeys(name for name in named.values() if name not in there))
-        if missing:
-            raise DataError(
-                f"{file} has no column {' and no column '.join(missing)}; "
-                f"it has: {', '.join(there)}.",
-                _COLUMNS,
-                "rename or add the column.",
-            )
-        if "name" in there:
-            named["name"] = "name"
-        read = opened.read(columns=list(dict.fromkeys(named.values())))
-        table = pa.table(
-            {name: read.column(column) for name, column in named.items()},
-            metadata=read.schema.metadata,
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{file} is not a whole Parquet file: {error}.", _COLUMNS, "write the file again."
-        ) from error
-    kind = table.schema.field("image").type
-    if not (_is_bytes(kind) or _is_text(kind) or pa.types.is_struct(kind)):
-        raise DataError(
-            f"The column image of {file} has the type {kind}.",
-            "encoded pictures as bytes, paths as text, or both as {bytes, path}",
-            "write the pictures as PNG or JPEG bytes.",
-        )
-    return table
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    read = read_columns(file, list(named.values()), ["name"], _COLUMNS)
+    if "name" in read.column_names:
+        named["name"] = "name"
+    return pa.table(
+        {name: read.column(column) for name, column in named.items()},
+        metadata=read.schema.metadata,
+    )
 
 
 def _class_names(
     metadata: dict[bytes, bytes], file: Path, label: str = "label"
 ) -> tuple[str, ...] | None:
+    where = f"The schema of {file}"
     try:
+        names: Any = None
         if b"classes" in metadata:
-            return tuple(str(name) for name in json.loads(metadata[b"classes"]))
-        if b"huggingface" in metadata:
-            features = json.loads(metadata[b"huggingface"])["info"]["features"]
+            names = read_json(metadata[b"classes"].decode())
+        elif b"huggingface" in metadata:
+            features = read_json(metadata[b"huggingface"].decode())["info"]["features"]
             names = features.get(label, {}).get("names")
-            return tuple(names) if names else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"The class names in the schema of {file} cannot be read: {error}.",
-            'the metadata `classes` as a JSON list, for example ["cat", "dog"]',
-            "write the file again.",
-        ) from error
-    return None
+        raise _no_names(where, str(error)) from error
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        raise _no_names(where, f"they are {brief(names)}")
+    found = tuple(str(name) for name in names)
+    check_names(found, where)
+    return found
+
+
+def _no_names(where: str, reason: str) -> DataError:
+    return DataError(
+        f"{where} has class names that cannot be read: {reason}.",
+        'the metadata `classes` as a JSON list, for example ["cat", "dog"]',
+        "write the file again.",
+    )
 
 
 def _labels(
@@ -237,15 +226,15 @@ def _from_numbers(
         names = [None if value is None or value == UNKNOWN else str(value) for value in values]
         classes = ordered_classes(name for name in names if name is not None)
         return class_indices(names, classes), classes
-    labels = torch.tensor([UNKNOWN if value is None else value for value in values])
-    wrong = labels[(labels < UNKNOWN) | (labels >= len(classes))]
-    if len(wrong):
+    labels = [UNKNOWN if value is None else value for value in values]
+    wrong = [label for label in labels if not UNKNOWN <= label < len(classes)]
+    if wrong:
         raise DataError(
-            f"The label {int(wrong[0])} is not the position of a class name in the schema.",
+            f"The label {wrong[0]} is not the position of a class name in the schema.",
             f"0 to {len(classes) - 1} ({', '.join(classes)}), null where it is not known",
             "correct the labels or the class names.",
         )
-    return labels.long(), classes
+    return torch.tensor(labels, dtype=torch.int64), classes
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -255,7 +244,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return _plain(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
-    elif not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
+    elif not (pa.types.is_integer(kind) or is_words(kind) or pa.types.is_null(kind)):
         raise DataError(
             f"The column label has the type {kind}.",
             "class numbers or class names",
@@ -275,9 +264,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _item_names(table: PictureTable) -> list[str]:
     columns = table.table.column_names
-    if "name" in columns and _is_text(table.table.schema.field("name").type):
+    if "name" in columns and is_words(table.table.schema.field("name").type):
         given: list[Any] = table.table.column("name").to_pylist()
-    elif _is_text(table.table.schema.field("image").type):
+    elif is_words(table.table.schema.field("image").type):
         given = table.table.column("image").to_pylist()
     else:
         return _numbered(table)

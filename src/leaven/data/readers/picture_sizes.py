@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,20 @@ from leaven.errors import DataError
 
 _UNREADABLE_SHARE = 0.01
 _EXTREME_RATIO = 10.0
+
+_tolerated: ContextVar[list[PictureError] | None] = ContextVar("tolerated", default=None)
+
+
+@contextmanager
+def tolerating() -> Iterator[list[PictureError]]:
+    """Inside, any share of the pictures may be unreadable, as long as one is not; the list that is
+    given fills with those that were."""
+    unreadable: list[PictureError] = []
+    token = _tolerated.set(unreadable)
+    try:
+        yield unreadable
+    finally:
+        _tolerated.reset(token)
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,8 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
     """Reads the header of every picture, and leaves out those that cannot be read.
 
     Raises:
-        DataError: there is no picture, or more than 1 % of them (but at least one) cannot be read.
+        DataError: there is no picture, or more than 1 % of them (but at least one) cannot be read,
+            outside of ``tolerating``.
     """
     count = len(names)
 
@@ -51,7 +68,11 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
     failed = [error for error in found if isinstance(error, PictureError)]
     infos = {item: info for item, info in enumerate(found) if isinstance(info, PictureInfo)}
     listed = some([f"{error.name} ({error.reason})" for error in failed])
-    if not infos or len(failed) > max(1, int(_UNREADABLE_SHARE * count)):
+    tolerated = _tolerated.get()
+    allowed = count if tolerated is not None else max(1, int(_UNREADABLE_SHARE * count))
+    if tolerated is not None:
+        tolerated += failed
+    if not infos or len(failed) > allowed:
         raise DataError(
             f"{len(failed)} of {count} pictures of {where} could not be read"
             + (f": {listed}." if failed else "."),

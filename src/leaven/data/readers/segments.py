@@ -12,12 +12,11 @@ from pycocotools import mask as coco
 
 from leaven.data.readers.box_rows import number
 from leaven.errors import DataError
+from leaven.labels.runs import lengths_of
+from leaven.plain import brief
 
 _FAR = 10
 """How many times the longer side of its picture a corner of a polygon may lie away from it."""
-
-_LONGEST_NUMBER = 7
-"""Letters of a number in compressed run lengths: 5 bits each, and the runs have 32."""
 
 
 def run_of_segment(segment: Any, size: tuple[int, int], where: str) -> bytes:
@@ -85,14 +84,18 @@ def _run_of_counts(segment: dict[str, Any], size: tuple[int, int], where: str) -
     if segment.get("size") != list(size):
         raise _refused(
             where,
-            f"has run lengths for the size {str(segment.get('size'))[:60]}",
+            f"has run lengths for the size {brief(segment.get('size'))}",
             f"[{size[0]}, {size[1]}], height and width of the picture",
         )
     counts = segment.get("counts")
     if isinstance(counts, str):
         letters = counts.encode("utf-8", "replace")
         # pycocotools reads past the picture where the runs do, so they are checked before.
-        _check_counts(_decompressed(letters, where), size, where)
+        try:
+            counts = lengths_of(letters)
+        except ValueError as error:
+            raise _refused(where, f"has {error}", "COCO's compressed run lengths") from error
+        _check_counts(counts, size, where)
         return letters
     if not isinstance(counts, list) or not all(type(count) is int for count in counts):
         raise _refused(
@@ -112,26 +115,6 @@ def _check_counts(counts: Sequence[int], size: tuple[int, int], where: str) -> N
             else "has a run length below zero",
             f"the {math.prod(size)} pixels of the picture",
         )
-
-
-def _decompressed(letters: bytes, where: str) -> list[int]:
-    """The run lengths in COCO's letters: base 32, low digits first, from the fourth on as the
-    difference from the run but one before."""
-    codes = np.frombuffer(letters, dtype=np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((codes & 32) == 0)
-    lengths = np.diff(ends, prepend=-1)
-    whole = len(codes) > 0 and len(ends) > 0 and ends[-1] == len(codes) - 1
-    if not whole or codes.min() < 0 or codes.max() > 63 or lengths.max() > _LONGEST_NUMBER:
-        raise _refused(where, "has damaged compressed run lengths", "COCO's compressed run lengths")
-    place = np.arange(len(codes)) - np.repeat(ends - lengths + 1, lengths)
-    digits = (codes & 31) << (5 * place)
-    values = np.add.reduceat(digits, ends - lengths + 1)
-    values = values - np.where(codes[ends] & 16, 1 << (5 * lengths), 0)
-    # Runs 1, 3, 5, ... and 2, 4, 6, ... each add up; run 0 stands alone, run 2 begins its chain.
-    values[1::2] = values[1::2].cumsum()
-    values[2::2] = values[2::2].cumsum()
-    found: list[int] = values.tolist()
-    return found
 
 
 def _refused(where: str, problem: str, expected: str) -> DataError:

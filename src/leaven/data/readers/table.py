@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
+from leaven.data.csv_cells import read_cell
 from leaven.data.listing import (
     PLAIN,
     SPLITS,
@@ -18,9 +19,10 @@ from leaven.data.listing import (
 )
 from leaven.data.readers.folder import Found, find_pictures, others_note, split_of
 from leaven.errors import DataError
+from leaven.plain import brief
 
 _COLUMNS = "a CSV file with a header row and the columns file and label (and maybe split)"
-_MOST_COMPARED = 5000
+_MOST_COMPARED, _LONGEST_COMPARED = 5000, 200
 _YES, _NO = {"", "true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -48,7 +50,7 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
             one file different labels.
     """
     found = find_pictures(path)
-    rows, notes = _distinct(_rows(labels, columns), labels)
+    rows, notes = _distinct(_rows(labels, columns, set(found.pictures)), labels)
     _check_files(rows, found, path, labels)
     by_file = {row.file: row for row in rows}
     given = [by_file.get(name) for name in found.pictures]
@@ -76,7 +78,7 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
     )
 
 
-def _rows(labels: Path, columns: Columns) -> list[_Row]:
+def _rows(labels: Path, columns: Columns, pictures: set[str]) -> list[_Row]:
     wanted = ("file", columns.label, *([] if columns.truth is None else [columns.truth]))
     try:
         with labels.open(newline="", encoding="utf-8-sig") as file:
@@ -91,33 +93,38 @@ def _rows(labels: Path, columns: Columns) -> list[_Row]:
                     "name the columns in the first row.",
                 )
             return [
-                _row(dict(zip(header, values)), reader.line_num, labels, columns)
+                _row(dict(zip(header, values)), reader.line_num, labels, columns, pictures)
                 for values in reader
                 if any(value.strip() for value in values)
             ]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(
             f"{labels} is not a CSV file in UTF-8: {error}.", _COLUMNS, "save it as CSV in UTF-8."
         ) from error
 
 
-def _row(values: dict[str, str], line: int, labels: Path, columns: Columns) -> _Row:
-    values = {column: value.strip() for column, value in values.items()}
+def _row(
+    values: dict[str, str], line: int, labels: Path, columns: Columns, pictures: set[str]
+) -> _Row:
+    cell = values.get("file", "")
+    values = {column: read_cell(value.strip()) for column, value in values.items()}
     split = values.get("split", "").lower()
     if split and split not in SPLITS:
         raise DataError(
-            f"Line {line} of {labels} has the split {split!r}.",
+            f"Line {line} of {labels} has the split {brief(split)}.",
             "train, val, test or nothing",
             "correct the row.",
         )
     accepted = values.get("accepted", "").lower()
     if accepted not in _YES | _NO:
         raise DataError(
-            f"Line {line} of {labels} has {accepted!r} in the column accepted.",
+            f"Line {line} of {labels} has {brief(accepted)} in the column accepted.",
             "true, false or nothing",
             "correct the row.",
         )
-    file = PurePosixPath(values.get("file", "").replace("\\", "/")).as_posix()
+    # A name is taken as it stands where a file has it: also with spaces at its ends, or "\\" in it.
+    plain = PurePosixPath(values.get("file", "").replace("\\", "/")).as_posix()
+    file = next((name for name in (read_cell(cell), cell) if name in pictures), plain)
     part = SPLITS[split] if split else None
     truth = None if columns.truth is None else values.get(columns.truth.lower()) or None
     said = values.get(columns.label.lower()) or None
@@ -185,5 +192,7 @@ def _nearest(file: str, pictures: list[str]) -> str | None:
     for name in pictures:
         if PurePosixPath(name).stem.lower() == stem:
             return name
+    if len(file) > _LONGEST_COMPARED:
+        return None
     close = get_close_matches(file, pictures[:_MOST_COMPARED], n=1, cutoff=0.5)
     return close[0] if close else None

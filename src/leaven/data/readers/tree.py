@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import psutil
+
 from leaven.data.files import SUFFIXES
 from leaven.data.listing import SPLITS
+from leaven.data.readers.walk import below
 from leaven.errors import DataError
 
 IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs", "jpegimages"})
 """The folder names, in lower case, that hold pictures and are no part of their names."""
+
+_COPIES = 4
+"""What a text takes in memory when it is taken apart, in its own size."""
 
 _SPLIT_FOLDER = re.compile(rf"({'|'.join(SPLITS)})(\d{{4}})?")
 
@@ -27,24 +32,8 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path) -> Tree:
-        """Lists the folder; links are not followed out of it.
-
-        Raises:
-            DataError: a link leads out of the folder.
-        """
-        files, real = [], os.path.realpath(root)
-        for current, below, here in os.walk(root):
-            place = Path(current)
-            below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-            for name in [*below, *here]:
-                if not name.startswith(".") and (place / name).is_symlink():
-                    _check_link(place / name, real)
-            files += [
-                (place / name).relative_to(root).as_posix()
-                for name in here
-                if not name.startswith(".")
-            ]
-        return cls(root, tuple(sorted(files)))
+        """Lists the folder; see ``below`` for links and the errors."""
+        return cls(root, tuple(below(root).files))
 
     def ending(self, *suffixes: str) -> list[str]:
         """The files with one of these endings, which are in lower case."""
@@ -61,11 +50,11 @@ class Tree:
         Raises:
             DataError: there is none.
         """
-        below = "" if labels.root == self.root else relative(labels.root, self.root)
+        under = "" if labels.root == self.root else relative(labels.root, self.root)
         found = [
             name
             for name in self.pictures()
-            if not lies_in(name, others) and not (below and name.startswith(below + "/"))
+            if not lies_in(name, others) and not (under and name.startswith(under + "/"))
         ]
         inner = [name for name in found if lies_in(name, IMAGE_FOLDERS, before=others)]
         found = inner or found
@@ -90,9 +79,12 @@ def read_text(file: Path) -> str:
     """The content of a text file in UTF-8, without a mark of its byte order.
 
     Raises:
-        DataError: it is not in UTF-8, or cannot be read.
+        DataError: it is not in UTF-8, cannot be read, or is too large for the memory.
     """
     try:
+        size, free = file.stat().st_size, psutil.virtual_memory().available
+        if size > free // _COPIES:
+            raise OSError(f"it has {size / 2**30:.1f} GiB, {free / 2**30:.1f} are free")
         return file.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(
@@ -225,13 +217,3 @@ def listed_splits(tree: Tree, lists: dict[str, str], stems: dict[str, str]) -> d
                     "remove it from one of the lists.",
                 )
     return splits
-
-
-def _check_link(link: Path, root: str) -> None:
-    target = os.path.realpath(link)
-    if target != root and not target.startswith(root + os.sep):
-        raise DataError(
-            f"{link} is a link to {target}, out of the folder.",
-            "files that lie in the folder",
-            "copy what it points to, or give the folder that it points to.",
-        )

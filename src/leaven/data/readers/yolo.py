@@ -31,6 +31,8 @@ LABEL_FOLDERS = frozenset({"labels"})
 """The folder names, in lower case, that hold the text files."""
 
 _NO_LABELS = frozenset({"classes", "labels", "readme", "license", "requirements", "obj", *SPLITS})
+_MOST_UNNAMED = 10_000
+"""Classes that nobody named; the highest number says how many there are."""
 _LINE = "class cx cy width height, or class x1 y1 x2 y2 x3 y3 ..., as shares of the picture"
 
 
@@ -136,11 +138,11 @@ class _Lines:
         return label
 
     def _label(self, value: float, where: str) -> int:
-        count = None if self._classes is None else len(self._classes)
-        if value != int(value) or value < 0 or (count is not None and value >= count):
+        count = _MOST_UNNAMED if self._classes is None else len(self._classes)
+        if value != int(value) or not 0 <= value < count:
             raise DataError(
                 f"{where} has the class {value:g}.",
-                "a whole number" + ("" if count is None else f" from 0 to {count - 1}"),
+                f"a whole number from 0 to {count - 1}",
                 "correct the line or the list of classes.",
             )
         return int(value)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
-import yaml
-
-from leaven.data.listing import SPLITS
+from leaven.data.listing import SPLITS, some
 from leaven.data.readers.class_names import check_names
 from leaven.data.readers.tree import Tree
 from leaven.errors import DataError
+from leaven.plain import brief
+from leaven.plain import read_yaml as read_yaml_text
 
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 """The names of the file."""
+
+_LONGEST = 64
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,10 @@ def read_yaml(tree: Tree, photos: Sequence[str]) -> YoloYaml:
     if file is None:
         return YoloYaml()
     where = str(tree.root / file)
-    # Loading raises errors of many types on damaged input: each means a damaged file.
+    text = tree.text(file)
     try:
-        said = yaml.safe_load(tree.text(file))
-    except DataError:
-        raise
-    except Exception as error:
+        said = read_yaml_text(text)
+    except ValueError as error:
         raise _refused(where, f"is not YAML ({str(error)[:200]})") from error
     if not isinstance(said, dict):
         raise _refused(where, "is YAML of another kind")
@@ -73,7 +74,7 @@ def read_yaml(tree: Tree, photos: Sequence[str]) -> YoloYaml:
                 splits.update({name: split for name in below if name not in splits})
             else:
                 gone.append(f"{entry} ({split})")
-    notes = (f"{file} names {', '.join(gone)}, which is not in the folder.",) if gone else ()
+    notes = (f"{file} names {some(gone)}, which is not in the folder.",) if gone else ()
     return YoloYaml(names, splits, lists, notes)
 
 
@@ -85,18 +86,25 @@ def _names(said: dict[Any, Any], where: str) -> tuple[str, ...] | None:
         names = [names[key] for key in range(len(names))]
     if names is None:
         return None
-    if not isinstance(names, list) or any(isinstance(name, list | dict) for name in names):
-        raise _refused(where, "has names that are no list")
+    if not isinstance(names, list) or not all(map(_is_name, names)):
+        raise _refused(where, "has names that are no list of words")
     found = tuple(str(name) for name in names)
     check_names(found, where)
     if type(count := said.get("nc", len(found))) is not int or count != len(found):
-        raise _refused(where, f"has nc: {str(count)[:20]} and {len(found)} names")
+        raise _refused(where, f"has nc: {brief(count)} and {len(found)} names")
     return found
+
+
+def _is_name(name: object) -> bool:
+    """Words, and what YAML takes for numbers or dates; not a number that cannot be written out."""
+    if isinstance(name, int):
+        return name.bit_length() < _LONGEST
+    return isinstance(name, str | float | date)
 
 
 def _place(entry: Any, where: str) -> str:
     if not isinstance(entry, str):
-        raise _refused(where, f"has the split {str(entry)[:60]}, which is no path")
+        raise _refused(where, f"has the split {brief(entry)}, which is no path")
     place = entry.replace("\\", "/")
     while place.startswith(("../", "./")):
         place = place.partition("/")[2]
