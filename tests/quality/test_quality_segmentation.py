@@ -4,7 +4,8 @@ import torch
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, recall_score
 
-from leaven.quality.calibration import calibrate, estimate_accuracy, fit_temperature, reliability
+from leaven.quality.accuracy import average_confidence
+from leaven.quality.calibration import calibrate, fit_temperature, reliability
 from leaven.quality.confidence import (
     ConfidenceBins,
     boxes_as_items,
@@ -208,7 +209,7 @@ def test_pixel_estimate_equals_that_of_items(temperature):
     weight = (probs.max(1).values > 0.8).float()
     total, count = estimate_pixel_accuracy(probs, weight, temperature)
     rows = probs.movedim(1, -1).reshape(-1, K)
-    expected = estimate_accuracy(rows, weight.flatten(), temperature)
+    expected = average_confidence(rows[weight.flatten() > 0], temperature)
     assert float(total / count) == pytest.approx(expected)
     assert int(estimate_pixel_accuracy(probs, weight * 0)[1]) == 0
 
