@@ -49,6 +49,8 @@ def test_a_share_of_steps_is_at_least_one(steps: int, share: float) -> None:
 def test_schedules_have_their_closed_forms() -> None:
     cosine = Recipe(schedule="cosine")
     assert [cosine.factor(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    inverse = Recipe(schedule="inverse")
+    assert [inverse.factor(p) for p in (0, 1)] == pytest.approx([1, 11**-0.75])
     seven = Recipe(schedule="cosine-7/16")
     assert seven.factor(1) == pytest.approx(math.cos(7 * math.pi / 16))
     step = Recipe(schedule="step", milestones=(0.5, 0.75))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from leaven.data.sources import SourceList
 from leaven.labels.boxes import BoxLabels
+from leaven.labels.pixel_table import PicturePixels
 
 Task = Literal["segmentation", "detection", "instance"]
 """What is said of the pictures: a class per pixel, boxes, or boxes with masks."""
@@ -29,6 +30,14 @@ class LabelMaps(Protocol):
     def __getitem__(self, index: int, /) -> NDArray[np.uint8] | None:
         """(H, W) uint8 in the size of the picture, ``VOID`` (255) where nothing is said; None
         where nothing is said of the picture."""
+
+
+@runtime_checkable
+class BelievedMaps(LabelMaps, Protocol):
+    """Label maps with how far each pixel is believed."""
+
+    def believed(self, index: int, /) -> PicturePixels:
+        """What is believed about the pixels of a picture, accepted or not."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def feature_table(
     dtype: Dtype = "float32",
     batch: int = 256,
     progress: Progress | None = None,
+    strict: bool = False,
 ) -> Tensor:
     """The features of pictures, from the file where it has them, else written to it.
 
@@ -71,12 +72,13 @@ def feature_table(
         dtype: what they are kept as.
         batch: pictures at once.
         progress: called with the rows done and n.
+        strict: a file of another fingerprint, whole or half written, is refused.
 
     Returns:
         (n, D) in ``dtype``, memory-mapped; what is written to it never reaches the file.
 
     Raises:
-        DataError: features that are not finite.
+        DataError: features that are not finite; with ``strict`` features of something else.
         OSError: the file cannot be written; an older one stays whole.
     """
     path = Path(path)
@@ -85,12 +87,12 @@ def feature_table(
     # Through JSON, so that it is compared as it will be read.
     wanted = json.loads(json.dumps(wanted))
     with FileLock(path.with_name(f".{path.name}.lock")):
-        if not _usable(path, wanted):
-            _write(path, pictures, encode, wanted, batch, progress or _silent)
+        if not _usable(path, wanted, strict):
+            _write(path, pictures, encode, wanted, batch, progress or _silent, strict)
     return torch.from_numpy(np.load(path, mmap_mode="c"))
 
 
-def data_fingerprint(sets: Sequence[ImageSet]) -> str:
+def data_fingerprint(sets: Sequence[ImageSet[Any]]) -> str:
     """A digest of names, shape and content of pictures, whatever their order and division.
 
     Pictures in memory count by their pixels, files by size and time of change, encoded bytes by
@@ -114,7 +116,7 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _contents(images: ImageSet) -> Iterator[bytes]:
+def _contents(images: ImageSet[Any]) -> Iterator[bytes]:
     if images.sources is None or isinstance(images.shown, MemoryPixels):
         for part in torch.arange(len(images)).split(_HASHED):
             for picture in images.shown.batch(part).cpu().contiguous().numpy():
@@ -133,7 +135,7 @@ def _content(source: Source) -> bytes:
     return source.tobytes()
 
 
-def _usable(path: Path, wanted: Fingerprint) -> bool:
+def _usable(path: Path, wanted: Fingerprint, strict: bool) -> bool:
     """Whether the table is there and is the wanted one; says why not."""
     about = path.with_suffix(".json")
     if not path.exists() or not about.exists():
@@ -148,8 +150,18 @@ def _usable(path: Path, wanted: Fingerprint) -> bool:
         log.info("features found in %s: %d of width %d", path, *table.shape)
         return True
     names = ", ".join(sorted(_different(found, wanted))) or "the table itself"
+    if strict:
+        raise _foreign(path, names)
     log.warning("the features in %s are of other %s: they are made anew", path, names)
     return False
+
+
+def _foreign(path: Path, names: str) -> DataError:
+    return DataError(
+        f"The features in {path} were made from other {names}.",
+        "features of the same encoder, size and data, which a second run finds and uses",
+        "give another folder for the features, or remove this file to have it made anew.",
+    )
 
 
 def _different(found: Any, wanted: Fingerprint) -> set[str]:
@@ -165,10 +177,11 @@ def _write(
     wanted: Fingerprint,
     batch: int,
     progress: Progress,
+    strict: bool,
 ) -> None:
     beside = path.with_name(f".{path.name}{TEMPORARY}")
     note = path.with_suffix(".json").with_name(f".{path.stem}.json{TEMPORARY}")
-    table, done = _begun(beside, note, wanted)
+    table, done = _begun(beside, note, wanted, strict)
     noted, count = time.monotonic(), wanted["rows"]
     progress(done, count)
     try:
@@ -194,7 +207,7 @@ def _write(
     log.info("features written to %s: %d of width %d", path, count, wanted["width"])
 
 
-def _begun(beside: Path, note: Path, wanted: Fingerprint) -> tuple[np.memmap, int]:
+def _begun(beside: Path, note: Path, wanted: Fingerprint, strict: bool) -> tuple[np.memmap, int]:
     """The table that is being written, and how many of its rows are done."""
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
@@ -202,6 +215,8 @@ def _begun(beside: Path, note: Path, wanted: Fingerprint) -> tuple[np.memmap, in
             table = np.lib.format.open_memmap(beside, mode="r+")
             log.info("features: going on at row %d of %d", found["done"], wanted["rows"])
             return table, int(found["done"])
+        if strict:
+            raise _foreign(beside, ", ".join(sorted(_different(found["of"], wanted))))
         log.warning("half-written features beside %s are of something else: begun anew", beside)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # Nothing was begun, or it was broken off before its first note.

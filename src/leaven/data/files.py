@@ -40,6 +40,10 @@ SUFFIXES = frozenset(
 )
 """The file name endings that count as pictures, in lower case."""
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The formats that are decoded, whatever the ending says. Pillow knows others, of which some start
+a program (PostScript) or are seldom looked after."""
+
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 _ALPHA_MODES = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 _END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
@@ -139,6 +143,8 @@ def check_end(source: Source, name: str = "") -> None:
         PictureError: the picture is truncated.
     """
     if isinstance(source, Path):
+        if not source.is_file():
+            raise PictureError(name or source.as_posix(), "not a file")
         with source.open("rb") as file:
             head = file.read(2)
             file.seek(max(0, source.stat().st_size - _TAIL))
@@ -219,6 +225,21 @@ def _pool_of(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, count), thread_name_prefix="leaven-decode")
 
 
+def open_picture(source: bytes | Path) -> Image.Image:
+    """A picture in one of ``FORMATS``, of which only the header is read.
+
+    Raises:
+        OSError: it is none, or ``source`` is no file: a pipe would be waited for.
+        Image.DecompressionBombError: it claims more pixels than Pillow decodes, twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    if isinstance(source, bytes):
+        return Image.open(io.BytesIO(source), formats=FORMATS)
+    if not source.is_file() and source.exists():
+        raise IsADirectoryError("not a file")
+    return Image.open(source, formats=FORMATS)
+
+
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     if not name:
@@ -230,7 +251,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
         if isinstance(source, Image.Image):
             yield source
         else:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with open_picture(source) as image:
                 yield image
     except Exception as error:
         raise PictureError(name, _reason(error, source)) from error
@@ -239,6 +260,10 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
 def _reason(error: Exception, source: Source) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "not a file"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it claims more pixels than are decoded ({str(error).split(',')[0]})"
     if isinstance(error, PermissionError):
         return "reading it is not permitted"
     if isinstance(error, UnidentifiedImageError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch import Tensor
 
+from leaven.data.files import open_picture
 from leaven.data.sources import Source, SourceList
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
@@ -104,7 +104,7 @@ def _opened(source: Source) -> Image.Image:
     if isinstance(source, Image.Image):
         return source.copy()
     assert source is not None
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return open_picture(source)
 
 
 def classes_of(stored: NDArray[np.integer], code: MaskCode, name: str) -> NDArray[np.uint8]:

@@ -36,6 +36,8 @@ class Columns:
     truth: str | None = None
 
 
+_LONGEST_NUMBER, _SHOWN = 18, 300
+
 PLAIN = Columns()
 """The columns where none is named."""
 
@@ -68,7 +70,7 @@ class Listing:
 def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Class names in alphabetical order, or in that of their numbers when all are numbers."""
     distinct = set(names)
-    if all(name.isdecimal() for name in distinct):
+    if all(name.isdecimal() and len(name) <= _LONGEST_NUMBER for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
 
@@ -81,6 +83,7 @@ def class_indices(labels: Iterable[str | None], classes: Sequence[str]) -> Tenso
 
 
 def some(names: Sequence[str], count: int = 5) -> str:
-    """The first names as a list in words, and how many more there are."""
+    """The first names as a list in words, and how many more there are; very long ones are cut."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    short = [name if len(name) <= _SHOWN else name[:_SHOWN] + "..." for name in names[:count]]
+    return ", ".join(short) + more

@@ -74,11 +74,13 @@ class Manner:
         max_unreadable: the share of pictures that may be unreadable, in [0, 1].
         memory_limit: bytes for decoded pictures; half of the free memory when None.
         progress: called as headers are read and pictures decoded.
+        channels: of the decoded pictures, 1 or 3; when None 1 where all pictures are grey, else 3.
     """
 
     max_unreadable: float = 0.01
     memory_limit: int | None = None
     progress: Progress | None = None
+    channels: int | None = None
 
     @property
     def limit(self) -> int:
@@ -188,6 +190,24 @@ def load_boxes(
     return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
 
 
+def load_pictures(
+    listing: Found, *, image_size: tuple[int, int] | None = None, manner: Manner | None = None
+) -> Pictures:
+    """Pictures of which nothing is said, cut to one shape as by ``load``.
+
+    Size: ``image_size``; else the pictures' own where they have one with sides of at most 256; else
+    the median aspect with a longer side of 256.
+
+    Raises:
+        DataError: too many pictures cannot be read.
+    """
+
+    def shape_of(sizes: Tensor) -> tuple[int, int]:
+        return fitting_shape(sizes, LONGEST) if image_size is None else image_size
+
+    return _pictures(listing, shape_of, manner or Manner(), whole=False)
+
+
 def _whole(
     listing: AnnotatedListing, image_size: tuple[int, int] | None, manner: Manner
 ) -> Pictures:
@@ -215,7 +235,8 @@ def _pictures(
 
     readable = [info for info in infos if info is not None]
     sizes = torch.tensor([(info.height, info.width) for info in readable])
-    shape = (1 if all(info.grey for info in readable) else 3, *shape_of(sizes))
+    channels = manner.channels or (1 if all(info.grey for info in readable) else 3)
+    shape = (channels, *shape_of(sizes))
     kept = torch.tensor([item for item in range(count) if item not in failed])
 
     def tell(done: int) -> None:

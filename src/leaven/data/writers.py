@@ -7,7 +7,6 @@ What is written is read back by ``open_data``.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -17,15 +16,16 @@ import torch
 from PIL import Image
 
 from leaven.atomic import replacing
+from leaven.data.csv_cells import written_cell
 from leaven.data.dataset import ImageSet
+from leaven.data.encoded import encoded
+from leaven.data.file_names import FreeNames, first_as_code, safe_part
 from leaven.data.listing import SPLITS
 from leaven.errors import DataError
 from leaven.labels.classes import ClassLabels, Source
 
 _UNLABELLED = "unlabelled"
 _RESERVED = {_UNLABELLED, "unlabeled", *SPLITS}
-_NOT_IN_NAMES = set('/\\:*?"<>|%')
-_PNG = ".png"
 _ROWS_AT_ONCE = 512
 
 
@@ -36,7 +36,8 @@ def write_folder(
 
     Pictures that came from files or bytes are copied as they are, in full size; others become
     PNG. A file keeps its name; one that is already taken in its class gets a number. Characters
-    of class names that no file system takes are written as ``%`` and their code.
+    that a file system does not take are written as ``%`` and their code; see
+    ``leaven.data.file_names``.
 
     Args:
         folder: where; it must be empty or not yet there.
@@ -52,17 +53,17 @@ def write_folder(
         raise DataError(
             f"{folder} is there and not empty.", "a new or an empty folder", "name another folder."
         )
-    places = [_folder_name(name) for name in classes] + [_UNLABELLED]
+    places = [*_class_folders(classes), _UNLABELLED]
     chosen = torch.where(labels.accepted, labels.classes, -1).tolist()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         whole = Path(made) / folder.name
-        taken: set[str] = set()
+        free = FreeNames()
         for place in {places[label] for label in chosen}:
             (whole / place).mkdir(parents=True)
         for item, label in enumerate(chosen):
-            content, suffix = _encoded(images, item)
-            name = _free_name(places[label], PurePosixPath(images.names[item]), suffix, taken)
+            content, suffix = encoded_picture(images, item)
+            name = _file_name(free, places[label], images.names[item], suffix)
             (whole / name).write_bytes(content)
         if folder.exists():
             folder.rmdir()
@@ -73,7 +74,8 @@ def write_csv(path: Path, images: ImageSet, labels: ClassLabels, classes: Sequen
     """A table with the columns file, label, confidence, accepted, source; a row per item.
 
     ``file`` is the item's name. ``label`` is empty where nothing is believed. A label that is not
-    accepted is written too; reading it back counts it as none.
+    accepted is written too; reading it back counts it as none. What a spreadsheet would run as a
+    formula has ``'`` in front, which is taken off when leaven reads it.
     """
     _check_rows(images, labels)
     with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
@@ -89,9 +91,8 @@ def write_csv(path: Path, images: ImageSet, labels: ClassLabels, classes: Sequen
         for name, label, confidence, accepted, source in rows:
             believed = classes[label] if label >= 0 else ""
             said = str(accepted).lower()
-            writer.writerow(
-                [name, believed, f"{confidence:.6g}", said, Source(source).name.lower()]
-            )
+            texts = [written_cell(name), written_cell(believed)]
+            writer.writerow([*texts, f"{confidence:.6g}", said, Source(source).name.lower()])
 
 
 def write_parquet(
@@ -125,7 +126,7 @@ def write_parquet(
             accepted = part.accepted.tolist()
             columns = [
                 [images.names[row] for row in rows.tolist()],
-                [_encoded(images, row)[0] for row in rows.tolist()],
+                [encoded_picture(images, row)[0] for row in rows.tolist()],
                 [label if yes else None for label, yes in zip(part.classes.tolist(), accepted)],
                 part.confidence.tolist(),
                 part.weight.tolist(),
@@ -139,39 +140,34 @@ def _check_rows(images: ImageSet, labels: ClassLabels) -> None:
         raise ValueError(f"{len(images)} pictures and {len(labels)} labels")
 
 
-def _encoded(images: ImageSet, item: int) -> tuple[bytes, str]:
-    """The picture as the content of a file, and the ending of such a file."""
+def encoded_picture(images: ImageSet, item: int) -> tuple[bytes, str]:
+    """A picture as the content of a file, and the ending of such a file.
+
+    Raises:
+        DataError: it is gone.
+    """
     source = None if images.sources is None else images.sources[item]
-    if isinstance(source, Path):
-        return source.read_bytes(), source.suffix
-    if isinstance(source, bytes):
-        with Image.open(io.BytesIO(source)) as image:
-            return source, f".{(image.format or 'png').lower()}"
     if source is None:
         pixels = images.pixels.batch(torch.tensor([item]))[0].cpu().numpy()
         source = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    buffer = io.BytesIO()
-    source.save(buffer, "PNG")
-    return buffer.getvalue(), _PNG
+    return encoded(source, images.names[item])
 
 
-def _folder_name(name: str) -> str:
-    """The class name as the name of a folder."""
-    safe = "".join(
-        f"%{ord(letter):02X}" if letter in _NOT_IN_NAMES or ord(letter) < 32 else letter
-        for letter in name
-    )
-    if not safe or safe.startswith(".") or safe.lower() in _RESERVED:
-        return f"%{ord(safe[0]):02X}{safe[1:]}" if safe else "%"
-    return safe
+def _class_folders(classes: Sequence[str]) -> list[str]:
+    """The class names as names of folders, of which no two are one."""
+    free = FreeNames()
+    folders: list[str] = []
+    for name in classes:
+        safe = safe_part(name, also="/%")
+        taken = {folder.casefold() for folder in folders}
+        if safe.casefold() in _RESERVED | taken:
+            safe = first_as_code(safe)
+        folders.append(free.take(safe))
+    return folders
 
 
-def _free_name(place: str, name: PurePosixPath, suffix: str, taken: set[str]) -> str:
-    stem = name.stem if name.suffix.lower() == suffix.lower() else name.name
-    wanted, number = f"{place}/{stem}{suffix}", 1
-    # Some file systems do not tell upper from lower case.
-    while wanted.casefold() in taken:
-        number += 1
-        wanted = f"{place}/{stem}-{number}{suffix}"
-    taken.add(wanted.casefold())
-    return wanted
+def _file_name(free: FreeNames, place: str, name: str, suffix: str) -> str:
+    """A free name in the folder ``place`` for the picture ``name``."""
+    safe = PurePosixPath(safe_part(name.rstrip("/").rpartition("/")[2]))
+    same = safe.suffix.lower() == suffix.lower()
+    return free.take(f"{place}/{safe.stem if same else safe.name}", suffix) + suffix

@@ -108,9 +108,10 @@ def _torch_file(path: Path) -> dict[str, Tensor]:
             "a .safetensors file, or a torch file that loads with weights_only=True",
             "Convert it where you trust it: safetensors.torch.save_file(model.state_dict(), path).",
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
+    # A damaged file brings errors of any type.
+    except Exception as error:
         raise ModelError(
-            f"The weights file {path} cannot be read: {error}.",
+            f"The weights file {path} cannot be read: {str(error)[:300] or type(error).__name__}.",
             "a .safetensors file, or a torch file that loads with weights_only=True",
             "Copy or download it again.",
         ) from error

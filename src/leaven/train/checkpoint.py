@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,15 @@ class Checkpoints:
         return path
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint, or None when there is none."""
+        """The newest whole checkpoint, or None when there is none.
+
+        Raises:
+            RunError: one holds more than tensors and plain values.
+        """
         for path in reversed(self.files()):
             try:
                 return self._read(path)
-            except (ValueError, OSError) as error:
+            except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
                 log.warning("%s is damaged (%s); using the checkpoint before it", path.name, error)
         return None
 
@@ -85,4 +90,12 @@ class Checkpoints:
             raise ValueError(f"{len(body)} bytes of {head['bytes']}")
         if hashlib.sha256(body).hexdigest() != head["sha256"]:
             raise ValueError("the check sum does not fit")
-        return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        try:
+            return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        except pickle.UnpicklingError as error:
+            raise RunError(
+                "A checkpoint of this run is refused: it holds more than tensors and plain values, "
+                "and could run code when it is opened.",
+                "a checkpoint that leaven wrote",
+                "do not go on with this run; start a new one in another folder.",
+            ) from error
