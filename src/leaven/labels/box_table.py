@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import Source
 from leaven.labels.masks import Masks
 from leaven.labels.pixel_table import RUNS
+from leaven.labels.runs import check_size, checked_run
+from leaven.labels.stored import check_indices, check_shares, stored_classes, stored_items
 
 _SOURCES = tuple(source.name.lower() for source in Source)
 
@@ -105,8 +108,8 @@ def box_table(
 
 def box_round(table: pa.Table) -> BoxRound:
     """What ``box_table`` wrote."""
-    classes: list[str] = json.loads((table.schema.metadata or {})[b"classes"])
-    items = table["item"].to_numpy(zero_copy_only=False)
+    classes = stored_classes(table)
+    items = np.array(stored_items(table), dtype=object)
     first = np.flatnonzero(np.r_[True, items[1:] != items[:-1]]) if len(items) else np.zeros(0, int)
     names = [str(name) for name in items[first]]
     number = np.repeat(np.arange(len(first)), np.diff(np.r_[first, len(items)]))
@@ -117,8 +120,18 @@ def box_round(table: pa.Table) -> BoxRound:
         return torch.tensor(things[name].to_numpy(zero_copy_only=False).astype(kind))
 
     sources = [_SOURCES.index(name) for name in things["source"].to_pylist()]
-    masks = [run for run in things["mask"].to_pylist() if run is not None]
     sizes = np.stack([table["height"].to_numpy()[first], table["width"].to_numpy()[first]], 1)
+    for size in sizes.tolist():
+        check_size(size)
+    of_thing = [(high, wide) for high, wide in sizes[number[there]].tolist()]
+    masks = [
+        checked_run(run, size)
+        for run, size in zip(things["mask"].to_pylist(), of_thing, strict=True)
+        if run is not None
+    ]
+    check_indices(things["label"], len(classes))
+    for name in ("score", "weight"):
+        check_shares(things[name])
     labels = BoxLabels(
         torch.stack([values(name, np.float32) for name in ("x1", "y1", "x2", "y2")], 1),
         values("label", np.int64),
@@ -144,8 +157,8 @@ def _masks(masks: Masks | None, rows: list[int]) -> pa.Array:
     return pa.array(made, RUNS)
 
 
-def _runs(masks: list[dict[str, list[int] | str]]) -> Masks | None:
+def _runs(masks: list[dict[str, Any]]) -> Masks | None:
     if not masks:
         return None
     sizes = torch.tensor([mask["size"] for mask in masks], dtype=torch.int64)
-    return Masks([str(mask["counts"]).encode("ascii") for mask in masks], sizes)
+    return Masks([mask["counts"] for mask in masks], sizes)

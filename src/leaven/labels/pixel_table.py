@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,11 @@ import torch
 from pycocotools import mask as coco
 from torch import Tensor
 
+from leaven.errors import RunError
 from leaven.labels.classes import Source
 from leaven.labels.pixels import VOID
+from leaven.labels.runs import check_size, checked_run
+from leaven.labels.stored import check_columns, stored_classes, stored_items
 
 _SOURCES = tuple(source.name.lower() for source in Source)
 
@@ -87,21 +91,41 @@ class PixelRound:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
-        self.classes: list[str] = json.loads((table.schema.metadata or {})[b"classes"])
-        self.names: list[str] = table["item"].to_pylist()
+        self.classes = stored_classes(table)
+        self.names = stored_items(table)
+        check_columns(table, SCHEMA)
+        for height, width in zip(table["height"].to_pylist(), table["width"].to_pylist()):
+            check_size([height, width])
 
     def __len__(self) -> int:
         return len(self.names)
 
     def picture(self, number: int) -> PicturePixels:
-        """The labels of a picture; each class has its mean confidence everywhere."""
+        """The labels of a picture; each class has its mean confidence everywhere.
+
+        Raises:
+            RunError: what is stored of it is damaged.
+        """
         row = self.table.slice(number, 1).to_pylist()[0]
+        try:
+            return self._picture(row)
+        except (ValueError, TypeError) as error:
+            raise RunError(
+                f"The stored labels of {row['item']} are damaged: {error}.",
+                "what leaven wrote",
+                "Remove the file of the round and resume the run.",
+            ) from error
+
+    def _picture(self, row: dict[str, Any]) -> PicturePixels:
         size = (row["height"], row["width"])
         classes, confidence = torch.full(size, VOID, dtype=torch.uint8), torch.zeros(size)
         for segment in row["segments"]:
-            mask = torch.from_numpy(coco.decode(segment["mask"])).bool()
-            classes[mask], confidence[mask] = segment["label"], segment["confidence"]
-        weight = torch.from_numpy(coco.decode(row["accepted"])).float()
+            mask = torch.from_numpy(coco.decode(checked_run(segment["mask"], size))).bool()
+            label, sure = segment["label"], segment["confidence"]
+            if not 0 <= label < len(self.classes) or not 0 <= sure <= 1:
+                raise ValueError(f"a segment of the class {label}, {sure} sure")
+            classes[mask], confidence[mask] = label, sure
+        weight = torch.from_numpy(coco.decode(checked_run(row["accepted"], size))).float()
         source = Source(_SOURCES.index(row["source"]))
         return PicturePixels(row["item"], classes, confidence, weight, source, row["accuracy"])
 

@@ -24,8 +24,10 @@ from leaven.atomic import replacing
 from leaven.errors import RunError
 from leaven.labels.box_table import BoxRound, box_round, box_table
 from leaven.labels.boxes import BoxLabels
+from leaven.labels.caption_table import CaptionRound, caption_round, caption_table
 from leaven.labels.classes import UNKNOWN, ClassLabels, Source
 from leaven.labels.pixel_table import PicturePixels, PixelRound, pixel_table
+from leaven.labels.stored import check_indices, check_shares, stored_classes, stored_items
 
 R = TypeVar("R")
 
@@ -39,7 +41,8 @@ _SOURCES = tuple(source.name.lower() for source in Source)
 class LabelStore:
     """The rounds of labels of a run, as ``round-NNN.parquet`` in ``folder``.
 
-    Label maps and boxes have tables of their own: ``pixel_table`` and ``box_table``. For a class
+    Label maps, boxes and captions have tables of their own: ``pixel_table``, ``box_table`` and
+    ``caption_table``. For a class
     per item the columns are ``item`` string, ``class`` dictionary of string (null when unknown), ``label``
     int32 (null when unknown), ``confidence`` and ``weight`` float32, ``accepted`` bool,
     ``source`` dictionary of string (nobody, person, model), ``round`` int32, ``truth`` int32
@@ -103,6 +106,14 @@ class LabelStore:
         """
         return self._put(round, box_table(round, names, labels, sizes, classes))
 
+    def write_captions(self, round: int, said: CaptionRound) -> Path:
+        """Write a round of captions; see ``caption_table`` for its columns.
+
+        Raises:
+            RunError: as ``write``.
+        """
+        return self._put(round, caption_table(round, said))
+
     def _put(self, round: int, table: pa.Table) -> Path:
         path = self._path(round)
         try:
@@ -133,6 +144,10 @@ class LabelStore:
     def read_boxes(self, round: int | None = None) -> BoxRound:
         """A round of boxes, or the latest whole one; as ``read``."""
         return self._latest(round, box_round)
+
+    def read_captions(self, round: int | None = None) -> CaptionRound:
+        """A round of captions, or the latest whole one; as ``read``."""
+        return self._latest(round, caption_round)
 
     def _latest(self, round: int | None, decode: Callable[[pa.Table], R]) -> R:
         rounds = self.rounds() if round is None else [round]
@@ -205,7 +220,10 @@ def _lists(probs: Tensor | None, n: int, width: int) -> pa.Array:
 
 def _read(path: Path, decode: Callable[[pa.Table], R]) -> R:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
         table = pq.read_table(path, page_checksum_verification=True).combine_chunks()
+        table.validate(full=True)
         return decode(table)
     except FileNotFoundError as error:
         raise RunError(
@@ -213,16 +231,21 @@ def _read(path: Path, decode: Callable[[pa.Table], R]) -> R:
             "a file that an earlier round has written",
             "Check the path and the number of the round.",
         ) from error
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    # Columns of other types than they should have bring errors of many types.
+    except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"The label file {path} is damaged: {error}.",
+            f"The label file {path} is damaged: {str(error)[:300]}.",
             "a whole Parquet file written by leaven",
             "Remove it and resume the run, or read an earlier round.",
         ) from error
 
 
 def _decode(table: pa.Table) -> Round:
-    classes = json.loads((table.schema.metadata or {})[b"classes"])
+    classes = stored_classes(table)
+    for name in ("label", "truth"):
+        check_indices(table[name], len(classes))
+    for name in ("confidence", "weight"):
+        check_shares(table[name])
     source = pc.index_in(table["source"].cast(pa.string()), pa.array(_SOURCES))
     labels = ClassLabels(
         _tensor(table["label"]).long(),
@@ -233,7 +256,7 @@ def _decode(table: pa.Table) -> Round:
     )
     truth = table["truth"]
     known = None if truth.null_count == len(truth) else _tensor(truth).long()
-    return table["item"].to_pylist(), labels, classes, known
+    return stored_items(table), labels, classes, known
 
 
 def _tensor(column: pa.ChunkedArray) -> Tensor:

@@ -2,6 +2,7 @@
 
 from leaven.propose.activation_maps import activated_classes, class_activation_maps
 from leaven.propose.boxes import predict_boxes
+from leaven.propose.captions import caption_prompt, write_captions
 from leaven.propose.certain_vote import certain_vote, certainty
 from leaven.propose.co_training import co_train
 from leaven.propose.dense import predict_maps
@@ -19,6 +20,7 @@ __all__ = [
     "Pictures",
     "StoredMaps",
     "activated_classes",
+    "caption_prompt",
     "certain_vote",
     "certainty",
     "class_activation_maps",
@@ -32,4 +34,5 @@ __all__ = [
     "predict_maps",
     "self_train",
     "tri_train",
+    "write_captions",
 ]

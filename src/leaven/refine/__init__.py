@@ -3,6 +3,7 @@
 from leaven.refine.alignment import AlignmentQueue, DistributionAlignment, align, sharpen
 from leaven.refine.allocation import SinkhornAllocation, allocation_scale
 from leaven.refine.allowed_classes import AllowedClasses, only_allowed
+from leaven.refine.caption_cleaning import clean_caption
 from leaven.refine.class_blend import ClassWindow, class_blend, frequency_share
 from leaven.refine.class_centres import ClassCentres, class_means, reweight_by_centres
 from leaven.refine.class_queue import ClassQueues
@@ -60,6 +61,7 @@ __all__ = [
     "class_blend",
     "class_mass",
     "class_means",
+    "clean_caption",
     "connect",
     "debias",
     "disagreement",
