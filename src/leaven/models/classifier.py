@@ -23,8 +23,8 @@ class ModelSpec:
         dropout: the rate in front of the head.
         options: further keyword arguments of the builder.
         head: of a ``StructuredHead``; empty for a linear one.
-        task: ``"classification"``, ``"segmentation"``, ``"detection"``, or ``"instance"`` for boxes
-            with masks.
+        task: ``"classification"``, ``"segmentation"``, ``"detection"``, ``"instance"`` for boxes
+            with masks; ``"text-to-image"`` or ``"translation"`` for models that make pictures.
     """
 
     name: str
@@ -88,8 +88,12 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, D) float32."""
+        return self.encode(self.normalise(images))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """(B, D) float32 features of pictures that are normalised already."""
         with self._autocast():
-            return self.encoder(self.normalise(images)).float()
+            return self.encoder(inputs).float()
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, D) features to (B, K) float32 logits."""

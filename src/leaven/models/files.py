@@ -15,9 +15,12 @@ from leaven.atomic import replacing
 from leaven.errors import LeavenError, ModelError
 from leaven.models.build import build_model
 from leaven.models.classifier import Classifier, ModelSpec
+from leaven.models.generation.build import maker_of
+from leaven.models.generation.maker import GENERATION, PictureMaker
 from leaven.models.segmentation.build import segmenter_of
 from leaven.models.segmentation.segmenter import Segmenter
 from leaven.models.weights import load_into, read_weights
+from leaven.plain import read_json
 from leaven.version import __version__
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_model(
-    model: Classifier | Segmenter | Detector,
+    model: Classifier | Segmenter | Detector | PictureMaker,
     folder: Path | str,
     extra: dict[str, Any] | None = None,
 ) -> Path:
@@ -79,7 +82,7 @@ def load_model(folder: Path | str, kind: type[nn.Module] = Classifier) -> nn.Mod
 
     Args:
         folder: what ``save_model`` wrote.
-        kind: ``Classifier``, ``Segmenter`` or ``Detector``; ``nn.Module`` takes whatever is there.
+        kind: ``Classifier``, ``Segmenter``, ``Detector`` or ``PictureMaker``; ``nn.Module`` takes whatever is there.
 
     Raises:
         ModelError: when a file is missing or damaged, the two do not fit each other, or the model
@@ -92,7 +95,7 @@ def load_model(folder: Path | str, kind: type[nn.Module] = Classifier) -> nn.Mod
         raise _missing(folder / WEIGHTS)
     state = read_weights(folder / WEIGHTS)
     with torch.random.fork_rng(devices=[]):
-        model = _built(spec)
+        model = _built(spec, folder / DESCRIPTION)
     if not isinstance(model, kind):
         raise ModelError(
             f"The model in {folder} is for {spec.task}: {spec.name!r}.",
@@ -103,8 +106,22 @@ def load_model(folder: Path | str, kind: type[nn.Module] = Classifier) -> nn.Mod
     return model.eval()
 
 
-def _built(spec: ModelSpec) -> nn.Module:
-    """A model of the spec, with random start values."""
+def _built(spec: ModelSpec, path: Path) -> nn.Module:
+    """A model of the spec in the file ``path``, with random start values."""
+    # A description from anywhere may ask for what no net is, which brings errors of any type.
+    try:
+        return _of_spec(spec)
+    except LeavenError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{path} describes a model that cannot be built: {str(error)[:300]}.",
+            "the JSON that leaven writes beside the weights",
+            "Copy the folder again, or save the model again.",
+        ) from error
+
+
+def _of_spec(spec: ModelSpec) -> nn.Module:
     if spec.task == "segmentation":
         return segmenter_of(spec)
     if spec.task in ("detection", "instance"):
@@ -112,6 +129,8 @@ def _built(spec: ModelSpec) -> nn.Module:
         from leaven.models.detection.build import detector_of
 
         return detector_of(spec)
+    if spec.task in GENERATION:
+        return maker_of(spec)
     return build_model(
         spec.name,
         spec.classes,
@@ -126,12 +145,12 @@ def _built(spec: ModelSpec) -> nn.Module:
 
 def _read_spec(path: Path) -> ModelSpec:
     try:
-        return ModelSpec.from_json(json.loads(path.read_text(encoding="utf-8"))["spec"])
+        return ModelSpec.from_json(read_json(path.read_text(encoding="utf-8"))["spec"])
     except FileNotFoundError as error:
         raise _missing(path) from error
     except LeavenError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} is damaged: {error}.",
             "the JSON that leaven writes beside the weights",

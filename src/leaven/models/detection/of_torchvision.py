@@ -148,7 +148,9 @@ def published(name: str, tag: str) -> dict[str, Tensor]:
     if tag not in ("default", *tags):
         raise no_weights(f"torchvision:{name}", tag, [*tags, IMAGENET])
     try:
-        state = known[tag.replace("default", "DEFAULT")].get_state_dict(progress=False)
+        state = known[tag.replace("default", "DEFAULT")].get_state_dict(
+            progress=False, weights_only=True
+        )
     except (OSError, RuntimeError) as error:
         raise ModelError(
             f"The published weights {tag!r} of 'torchvision:{name}' cannot be had: {error}.",
