@@ -7,7 +7,16 @@ import importlib
 
 import torch
 
-NAMES = ("views", "views_dense", "places", "engine", "training", "footprint", "graph")
+NAMES = (
+    "views",
+    "views_dense",
+    "places",
+    "engine",
+    "training",
+    "footprint",
+    "graph",
+    "diffusion_training",
+)
 
 
 def run() -> None:

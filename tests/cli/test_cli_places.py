@@ -19,9 +19,9 @@ COUNT = 16
 SHORT = ("--budget", 4, "--threads", 1, "--method", "supervised", "--set", "batch=2")
 NETS = {"segmentation": "unet", "detection": "fcos-small", "instance": "conv-instance-small"}
 FORMS = {
-    "segmentation": ("masks", "coco", "label-studio"),
-    "detection": ("coco", "voc", "yolo", "label-studio"),
-    "instance": ("coco", "yolo", "instances", "label-studio"),
+    "segmentation": ("masks", "coco"),
+    "detection": ("coco", "voc", "yolo"),
+    "instance": ("coco", "yolo", "instances"),
 }
 
 
@@ -83,7 +83,8 @@ def test_an_export_is_read_again(done, leaven, tmp_path):
     told = json.loads(result.stdout)
     assert set(FORMS[task]) <= told.keys()
     assert (tmp_path / "model.onnx").exists()
-    for form in FORMS[task][:-1]:
+    assert not {"label-studio", "cvat"} & told.keys()
+    for form in FORMS[task]:
         again = read_annotated(tmp_path / form, "detection" if form == "voc" else task)
         assert len(again) == summary["data"]["items"], form
         assert int(again.known.sum()) == told[form]["labelled"], form
@@ -97,6 +98,52 @@ def test_an_export_is_read_again(done, leaven, tmp_path):
                 assert np.array_equal(given.maps[row], again.maps[rows[name]])
             else:
                 assert torch.equal(given.boxes[one[0]].boxes, again.boxes[one[1]].boxes)
+
+
+@pytest.mark.parametrize("form", ["label-studio", "cvat"])
+def test_what_people_leave_as_it_is_comes_back_accepted(done, form, leaven, tmp_path):
+    _, _, run, summary = done
+    log = run / "corrections.jsonl"
+    log.unlink(missing_ok=True)
+    result = leaven("export", run, "--labels", form, "--all", "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)[form]
+    assert written["pictures"] == summary["data"]["items"]
+    file = tmp_path / form / "annotations.xml"
+    if form == "label-studio":
+        file = tmp_path / "project.json"
+        tasks = json.loads((tmp_path / form / "tasks.json").read_text())
+        for task_ in tasks:
+            said = task_.pop("predictions", [])
+            task_["annotations"] = [{"id": task_["id"], "result": one["result"]} for one in said]
+        file.write_text(json.dumps(tasks))
+    try:
+        result = leaven("corrections", run, file, "--json")
+        assert result.exit_code == 0, result.output
+        told = json.loads(result.stdout)
+        assert told["by"] == form
+        # Of some pictures a supervised detector says nothing; nor does anybody else then.
+        assert told["accepted"] == written["labelled"] > 0
+        assert told["accepted"] + told["untouched"] == told["pictures"]
+        assert len(log.read_text().splitlines()) == told["recorded"] == told["accepted"]
+        again = leaven("corrections", run, file)
+        assert again.exit_code == 0 and "nothing new was recorded" in again.stdout
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def test_only_doubtful_pictures_are_for_people(done, leaven, refused, tmp_path):
+    _, _, run, summary = done
+    result = leaven(
+        "export", run, "--labels", "cvat", "--doubtful-only", "--score", 0, "--out", tmp_path,
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)["cvat"]["pictures"]
+    assert written <= summary["data"]["unlabelled"]
+    assert written == len(list((tmp_path / "cvat/images").iterdir()))
+    assert "--labels" in refused("export", run, "--doubtful-only")
+    assert "coco" in refused("export", run, "--labels", "coco", "--score", 0.5)
 
 
 def test_a_finished_run_is_loaded_in_python(done):

@@ -15,7 +15,7 @@ from leaven.labels import VOID, BoxLabels, PixelLabels, Source
 from leaven.quality import ConfidenceBins, SegmentationMeter, detection_scores, match_boxes
 from leaven.quality.calibration import Reliability
 from leaven.report import write_box_gallery, write_pixel_gallery, write_report
-from leaven.report.dense_gallery import box_figures, choose, pixel_figures
+from leaven.report.dense_gallery import box_figures, choose, choose_next, pixel_figures
 
 NAMES = ["road", "<script>alert(1)</script>", "pole"]
 N = 10
@@ -160,6 +160,40 @@ def test_a_box_gallery_draws_accepted_boxes_and_doubtful_ones(tmp_path):
     }
     assert both
     assert all(drawings["accepted", item] != drawings["doubtful", item] for item in both)
+
+
+def test_pictures_to_label_next_are_doubtful_and_unlike_each_other(tmp_path):
+    labels, truth = pixel_labels()
+    features = torch.eye(3)[torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])]
+    path = write_pixel_gallery(
+        tmp_path / "g", pictures_of, ITEMS, NAMES, labels, truth, 3, features=features
+    )
+    rows = [row for row in pq.read_table(path).to_pylist() if row["kind"] == "next"]
+    groups = [int(features[int(row["item"][0])].argmax()) for row in rows]
+    assert sorted(groups) == [0, 1, 2] and rows[0]["item"] == "9.png"
+    assert [panel["name"] for panel in rows[0]["panels"]] == ["picture", "labels", "doubt", "truth"]
+    boxes, actual = box_labels()
+    path = write_box_gallery(
+        tmp_path / "b", pictures_of, ITEMS, NAMES, boxes, actual, 3, features=features
+    )
+    rows = [row for row in pq.read_table(path).to_pylist() if row["kind"] == "next"]
+    assert len({row["item"] for row in rows}) == 3 and "0.png" not in {r["item"] for r in rows}
+    figures = box_figures(boxes, actual, 3)
+    assert choose_next(figures, None, 3).tolist() == []
+    nothing = box_figures(boxes.keep(torch.zeros(len(boxes.boxes), dtype=torch.bool)), None, 3)
+    assert choose_next(nothing, features, 3).tolist() == []
+
+
+def test_a_report_names_pictures_to_label_next(pixel_run):
+    folder, _ = pixel_run
+    labels, truth = pixel_labels()
+    features = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
+    write_pixel_gallery(
+        folder / "gallery.parquet", pictures_of, ITEMS, NAMES, labels, truth, 3, features=features
+    )
+    page = write_report(folder).read_text()
+    assert "Label these next" in page and 'href="#next"' in page
+    assert page.count('<figure class="strip"') == 12
 
 
 def run_folder(folder, task, metrics, per_class, bins, **extra):

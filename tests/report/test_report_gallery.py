@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from leaven.draws import Draws
 from leaven.labels import ClassLabels, Source
+from leaven.quality.acquisition import UNCERTAINTY, Pool, choose_auto
 from leaven.report.gallery import LARGEST_SIDE, choose_accepted, choose_doubtful, write_gallery
 
 
@@ -128,3 +130,32 @@ def test_an_item_without_a_class_shows_the_likeliest(tmp_path):
     )
     rows = {(row["kind"], row["item"]): row for row in pq.read_table(path).to_pylist()}
     assert rows["doubtful", "x"]["class"] == "b"
+
+
+def test_next_items_are_typical_while_few_are_labelled(tmp_path):
+    labels = labelled(n=40, people=0)
+    images = torch.zeros(40, 1, 2, 2, dtype=torch.uint8)
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(3))
+
+    def chosen(covered):
+        path = write_gallery(
+            tmp_path / "g.parquet",
+            lambda i: images[i],
+            [str(i) for i in range(40)],
+            list("abcd"),
+            labels,
+            None,
+            features,
+            5,
+            covered,
+        )
+        rows = pq.read_table(path).to_pylist()
+        return [int(row["item"]) for row in rows if row["kind"] == "next"]
+
+    values = {name: unsure(labels.probs) for name, unsure in UNCERTAINTY.items()}
+    for count in (3, 30):
+        covered = torch.randn(count, 5, generator=torch.Generator().manual_seed(4))
+        pool = Pool(values, labels.probs, features, covered, labelled=count, classes=4)
+        name, (index, _) = choose_auto(pool, 5, Draws(0))
+        assert count != 3 or name == "typical"
+        assert chosen(covered) == index.tolist()

@@ -1,15 +1,16 @@
 """How good it is: metrics, calibration, what to label next, and the health of a run."""
 
+from leaven.quality.accuracy import Estimate, HeldOut, best_estimate, estimate_accuracy
 from leaven.quality.acquisition import label_next
 from leaven.quality.c_bound import c_bound
 from leaven.quality.calibration import (
     Reliability,
     calibrate,
-    estimate_accuracy,
     expected_calibration_error,
     fit_temperature,
     reliability,
 )
+from leaven.quality.concept_density import ConceptDensity, concept_density
 from leaven.quality.confidence import (
     ConfidenceBins,
     boxes_as_items,
@@ -25,19 +26,24 @@ from leaven.quality.segmentation import SegmentationMeter, border_band, segmenta
 
 __all__ = [
     "BoxMatches",
+    "ConceptDensity",
     "ConfidenceBins",
     "DetectionScores",
+    "Estimate",
     "Finding",
     "Health",
+    "HeldOut",
     "InstanceMeter",
     "PerClass",
     "Reliability",
     "SegmentationMeter",
+    "best_estimate",
     "border_band",
     "boxes_as_items",
     "c_bound",
     "calibrate",
     "classification_metrics",
+    "concept_density",
     "confusion",
     "detection_scores",
     "estimate_accuracy",

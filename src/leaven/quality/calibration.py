@@ -145,27 +145,6 @@ def calibrate(probs: Tensor, temperature: float) -> Tensor:
     return (probs.double().log().clamp_min(LEAST_LOGIT) / temperature).softmax(1).to(probs.dtype)
 
 
-def estimate_accuracy(probs: Tensor, weight: Tensor, temperature: float = 1.0) -> float | None:
-    """The accuracy that accepted labels would have if the calibrated model were right about itself.
-
-    ``mean over weight_i > 0 of max_k softmax(log(probs_i) / temperature)_k``. As good as the
-    calibration: with a temperature fitted on held-out items of the same kind it is fair on average
-    over all items, but selection favours the confident errors, so it tends to be too high.
-
-    Args:
-        probs: (n, K) the distributions the labels were taken from.
-        weight: (n,) trust in [0, 1]; a label is accepted above 0.
-        temperature: of ``fit_temperature`` on held-out items; 1 takes the confidence as it is.
-
-    Returns:
-        The estimate in [0, 1], or None when nothing is accepted.
-    """
-    accepted = probs[weight > 0]
-    if len(accepted) == 0:
-        return None
-    return float(calibrate(accepted, temperature).max(1).values.double().mean())
-
-
 def _slope(z: Tensor, z_true: Tensor, inverse: float) -> tuple[float, float]:
     """The first and second derivative of the mean NLL with respect to the inverse temperature."""
     probs = (z * inverse).softmax(1)

@@ -112,7 +112,7 @@ def boxes_as_items(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def estimate_pixel_accuracy(
     probs: Tensor, weight: Tensor, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """What ``calibration.estimate_accuracy`` is for items, as a sum over the pixels of a batch.
+    """What ``accuracy.average_confidence`` is for items, as a sum over the pixels of a batch.
 
     ``sum over weight_i > 0 of max_k softmax(log(probs_i) / temperature)_k`` and the number of such
     pixels; the estimate is the sum over all batches of the first by that of the second.

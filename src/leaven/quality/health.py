@@ -49,8 +49,8 @@ class Health:
     Codes: ``nothing-accepted``, ``few-accepted``, ``class-spread``, ``collapse``,
     ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``slow-teacher``,
     ``over-confident``, ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of
-    the first two, ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``. Limits and their reasons:
-    ``leaven.quality.judge``.
+    the first two, ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``; of generators with a
+    critic ``one-sided-critic``. Limits and their reasons: ``leaven.quality.judge``.
 
     Args:
         num_classes: K.
@@ -97,6 +97,7 @@ class Health:
         threshold: Tensor | float | None = None,
         boxes: Tensor | None = None,
         detections: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> None:
         """Adds one step to the sums, without waiting for the device.
 
@@ -112,8 +113,9 @@ class Health:
             threshold: what the confidence is compared with, where there is such a thing.
             boxes: (B,) pseudo-boxes of each picture, those that the student learns from.
             detections: (B,) what the teacher proposed for each picture, before any threshold.
+            told: 0-d, the share of patches, half of them real, that a critic told right.
         """
-        observed = (weight, proposed, confidence, student, boxes, detections)
+        observed = (weight, proposed, confidence, student, boxes, detections, told)
         seen = next((t for t in observed if t is not None), None)
         sums = self._sums_on(seen, losses)
         sums.steps += 1
@@ -128,6 +130,9 @@ class Health:
         if proposed is not None and student is not None:
             sums.compare(student, proposed)
         sums.count_boxes(boxes, detections)
+        if told is not None:
+            sums.told += told.detach()
+            sums.contests += 1
         if confidence is not None and confidence.numel():
             sums.highest = torch.fmax(sums.highest, confidence.detach().float().max())
         for name, loss in (losses or {}).items():
@@ -236,6 +241,9 @@ class Health:
             silent = {name: int(count) for name, count in sums.dead.items()}
             code = "no-pseudo-boxes" if sums.pictures else "nothing-accepted"
             verdicts["dead-unlabelled-loss"] = judge.dead_loss(silent, sums.steps, accepted, code)
+        if sums.contests and late:
+            share = float(sums.told) / sums.contests
+            verdicts["one-sided-critic"] = judge.one_sided(share, sums.steps)
         if not sums.skipped:
             verdicts["non-finite-loss"] = None
         return verdicts

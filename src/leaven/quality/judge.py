@@ -54,6 +54,10 @@ OVER_CONFIDENT = 0.1
 """Mean confidence above the accuracy by this much: one in ten of the sure labels is wrong unseen.
 On 40 held-out labels chance alone gives about 0.06."""
 
+ONE_SIDED = 0.98
+"""A critic that tells so many patches right has nothing left to learn, and what it asks for hardly
+depends on what the generator does. Where the two keep up with each other it is right in 60 to 90 %."""
+
 AVALANCHE, FEW_BOXES = 4.0, 1.0
 """So many times the boxes of a labelled picture: if unlabelled pictures show as much as labelled
 ones, three of four boxes are wrong. Under the other number of boxes per picture a handful of
@@ -259,6 +263,18 @@ def dead_loss(
         )
     named = ", ".join(repr(name) for name in dead)
     return "warning", f"The loss {named} was zero for the last {steps} steps. {cause}"
+
+
+def one_sided(share: float, steps: int) -> Verdict | None:
+    """A critic tells nearly all real patches from made ones."""
+    if share < ONE_SIDED:
+        return None
+    return "warning", (
+        f"The critic told {share:.1%} of the patches right over the last {steps} steps: made pictures "
+        "do not deceive it, and it has little left to teach. Look at the samples; if they are not "
+        "good, make it weaker (fewer layers, fewer channels), train on more pairs, or give the other "
+        "losses more weight."
+    )
 
 
 def non_finite(total: int, by_name: Mapping[str, int], recent: int, steps: int) -> Verdict:

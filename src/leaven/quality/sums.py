@@ -14,7 +14,8 @@ class Sums:
 
     ``counts[i, k + 1]`` are the proposals of class k, accepted (i = 1) or not (i = 0); column 0 is
     for proposals without a class. ``boxes`` of ``pictures`` were accepted, ``detections`` of
-    ``looked`` at were proposed. ``by_pixel``: proposals are pixels.
+    ``looked`` at were proposed. ``by_pixel``: proposals are pixels. ``told``: the sum over
+    ``contests`` steps of the share of patches that a critic told right.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
@@ -24,9 +25,11 @@ class Sums:
         self.boxes = torch.zeros((), dtype=torch.long, device=device)
         self.detections = torch.zeros((), dtype=torch.long, device=device)
         self.highest = torch.zeros((), device=device)
+        self.told = torch.zeros((), device=device)
         self.dead: dict[str, Tensor] = {}
         self.threshold: Tensor | float | None = None
         self.steps = self.weighed = self.skipped = self.pictures = self.looked = 0
+        self.contests = 0
         self.by_pixel = False
 
     @property

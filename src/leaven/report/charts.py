@@ -187,7 +187,7 @@ def _axis(low: float, high: float, percent: bool) -> tuple[float, float, list[fl
     """Limits that fall on ticks, and the ticks."""
     low, high = _widen(low, high) if low == high else (low, high)
     if percent:
-        low, high = max(0.0, low), min(1.0, high)
+        low, high = _widen(*(min(max(0.0, value), 1.0) for value in (low, high)))
     elif 0 < low < high / 2:
         low = 0.0
     step = _step(low, high, 4)

@@ -15,8 +15,11 @@ from leaven.labels.classes import Source
 from leaven.quality import classification_metrics, confusion, per_class, reliability
 from leaven.report import words
 from leaven.report.charts import Chart, Points, heat, line_chart, reliability_bins
-from leaven.report.dense_content import dense_content, main_figure
+from leaven.report.corrections import corrections_content
+from leaven.report.dense_content import PICTURES, dense_content, main_figure
 from leaven.report.folder import Record, RunFolder, Test
+from leaven.report.picture_content import picture_content
+from leaven.report.promise_content import promise_content
 
 LARGEST_MATRIX = 60
 """A confusion matrix of more classes is not drawn: its cells could not be told apart."""
@@ -76,9 +79,13 @@ def content(run: RunFolder) -> dict[str, Any]:
         "confusion": _confusion(run),
         "galleries": _galleries(run),
         "dense": dense_content(run),
+        "pictures": picture_content(run),
+        "corrections": corrections_content(summary, main_figure(run.task)[1]),
+        "promise": promise_content(run),
         "config": _pairs(run.config),
         "environment": _pairs(_mapping(summary.get("environment"))),
         "version": summary.get("leaven"),
+        "audit": (run.path / "audit.html").is_file(),
     }
 
 
@@ -136,7 +143,7 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
     data, labels = _mapping(summary.get("data")), _mapping(summary.get("labels"))
     right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
     known = words.number(right) is not None
-    return [
+    learned = [
         ("labelled", words.count(data.get("labelled")), "by people"),
         ("unlabelled", words.count(data.get("unlabelled")), "items"),
         (
@@ -149,6 +156,14 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
             words.percent(right if known else estimated),
             f"measured; estimated {words.percent(estimated)}" if known else "estimated",
         ),
+    ]
+    if run.task in PICTURES:
+        learned = [
+            ("pictures", words.count(data.get("items")), "to learn from"),
+            ("held out", words.count(data.get("test")), "pictures"),
+        ]
+    return [
+        *learned,
         ("steps", words.count(summary.get("steps")), f"seed {_text(summary.get('seed'))}"),
         ("time", words.duration(summary.get("seconds")), "training"),
         ("speed", words.count(summary.get("images_per_second")), "images per second"),

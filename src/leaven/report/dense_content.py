@@ -19,6 +19,12 @@ MAIN = {
 }
 """By task the metric that says most, and its name."""
 
+PICTURES = {
+    "text-to-image": ("conditional_accuracy", "pictures that show their caption"),
+    "translation": ("colour_overlap", "overlap of colours with real pictures"),
+}
+"""The same for tasks that make pictures."""
+
 COLUMNS = {
     "labelled": "Labelled",
     "accepted": "Accepted",
@@ -43,7 +49,7 @@ LEGEND = 60
 
 def main_figure(task: str) -> tuple[str, str]:
     """The metric that the report is headed by, and what people call it."""
-    return MAIN.get(task, ("accuracy", "accuracy"))
+    return {**MAIN, **PICTURES}.get(task, ("accuracy", "accuracy"))
 
 
 def dense_content(run: RunFolder) -> Record | None:
@@ -88,7 +94,8 @@ def _legend(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def _galleries(run: RunFolder) -> dict[str, list[Record]]:
-    galleries: dict[str, list[Record]] = {"accepted": [], "doubtful": [], "wrong": []}
+    kinds = ("accepted", "doubtful", "wrong", "next")
+    galleries: dict[str, list[Record]] = {kind: [] for kind in kinds}
     for row in run.gallery:
         panels = row.get("panels")
         if row.get("kind") in galleries and isinstance(panels, list):

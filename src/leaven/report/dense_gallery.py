@@ -18,6 +18,7 @@ from leaven.data.pixel_maps import PixelMaps
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import Source
 from leaven.labels.pixels import VOID, PixelLabels
+from leaven.quality.acquisition import directions, worth_labelling
 from leaven.quality.detection import match_boxes
 from leaven.report.drawing import (
     draw_boxes,
@@ -28,7 +29,7 @@ from leaven.report.drawing import (
     png,
 )
 
-Kind = Literal["accepted", "doubtful", "wrong"]
+Kind = Literal["accepted", "doubtful", "wrong", "next"]
 Panel = tuple[str, Image.Image]
 
 CHUNK = 64
@@ -84,12 +85,14 @@ def write_pixel_gallery(
     labels: PixelLabels,
     truth: PixelMaps | None,
     count: int = 8,
+    features: Tensor | None = None,
 ) -> Path:
     """Chooses pictures, draws their label maps side by side with the truth, and writes them.
 
     Pictures that a person labelled are not shown. Accepted ones are evenly spaced by the mean
     confidence of their accepted pixels; doubtful ones have the least mean confidence of all pixels;
-    wrong ones, where the truth is known, the most accepted pixels that are wrong.
+    wrong ones, where the truth is known, the most accepted pixels that are wrong; the next ones to
+    label are doubtful, resemble many others, and not each other (``worth_labelling``).
 
     Args:
         path: of ``gallery.parquet``.
@@ -99,6 +102,7 @@ def write_pixel_gallery(
         labels: of the n pictures, in their size.
         truth: of the n pictures, or None.
         count: pictures of each kind, at most.
+        features: (n, D) of the pictures; without them none is named to be labelled next.
 
     Raises:
         OSError: the file cannot be written; an older one stays whole.
@@ -112,7 +116,7 @@ def write_pixel_gallery(
         believed, accepted = one.classes[0], one.accepted[0]
         yield "picture", draw_picture(picture)
         yield "labels", draw_classes(picture, believed, len(classes), accepted)
-        if kind == "doubtful":
+        if kind in ("doubtful", "next"):
             yield "doubt", draw_doubt(picture, one.confidence[0])
         if actual is not None and bool((actual != VOID).any()):
             yield "truth", draw_classes(picture, actual, len(classes))
@@ -120,7 +124,7 @@ def write_pixel_gallery(
                 firm = torch.where(accepted, believed, VOID)
                 yield "where wrong", draw_errors(picture, firm, actual)
 
-    return _write(path, pictures_of, names, figures, panels, count)
+    return _write(path, pictures_of, names, figures, panels, count, features)
 
 
 def write_box_gallery(
@@ -131,13 +135,15 @@ def write_box_gallery(
     labels: BoxLabels,
     truth: BoxLabels | None,
     count: int = 8,
+    features: Tensor | None = None,
 ) -> Path:
     """Chooses pictures, draws their boxes and masks side by side with the truth, and writes them.
 
     Pictures with a row of a person are not shown. Accepted ones are evenly spaced by the mean
     confidence of their accepted boxes; doubtful ones have the largest ``sum_i c_i (1 - c_i)``, the
     variance of the number of right boxes; wrong ones, where the truth is known, the most accepted
-    boxes without a true thing of IoU 0.5 and true things without such a box.
+    boxes without a true thing of IoU 0.5 and true things without such a box; the next ones to label
+    are doubtful, resemble many others, and not each other (``worth_labelling``).
 
     Args:
         path: of ``gallery.parquet``.
@@ -147,6 +153,7 @@ def write_box_gallery(
         labels: of the n pictures, boxes in the pixels that ``pictures_of`` gives.
         truth: of the n pictures, or None.
         count: pictures of each kind, at most.
+        features: (n, D) of the pictures; without them none is named to be labelled next.
 
     Raises:
         OSError: the file cannot be written; an older one stays whole.
@@ -156,7 +163,7 @@ def write_box_gallery(
     def panels(kind: Kind, item: int, picture: Tensor) -> Iterator[Panel]:
         index = torch.tensor([item])
         one = labels.select(index).cpu()
-        if kind != "doubtful":
+        if kind not in ("doubtful", "next"):
             one = one.keep(one.accepted)
         surest = one.confidence.argsort(descending=True, stable=True)[:MOST_BOXES]
         one = one.keep(torch.zeros(len(one.boxes)).bool().index_fill(0, surest, True))
@@ -165,7 +172,7 @@ def write_box_gallery(
         if truth is not None and bool(truth.known[item]):
             yield "truth", draw_boxes(picture, truth.select(index), classes)
 
-    return _write(path, pictures_of, names, figures, panels, count)
+    return _write(path, pictures_of, names, figures, panels, count, features)
 
 
 def pixel_figures(labels: PixelLabels, truth: PixelMaps | None) -> Figures:
@@ -196,7 +203,8 @@ def box_figures(labels: BoxLabels, truth: BoxLabels | None, num_classes: int) ->
     confidence, accepted = labels.confidence.double(), labels.accepted
 
     def total(values: Tensor, pictures: Tensor) -> Tensor:
-        return torch.bincount(pictures, values.double(), minlength=size)
+        # Of no rows at all bincount gives whole numbers, whatever the weights are.
+        return torch.bincount(pictures, values.double(), minlength=size).double()
 
     number = total(accepted, labels.pictures)
     sure = total(confidence * accepted, labels.pictures) / number
@@ -228,6 +236,15 @@ def choose(figures: Figures, kind: Kind, count: int) -> Tensor:
     return order[value[order] > 0]
 
 
+def choose_next(figures: Figures, features: Tensor | None, count: int) -> Tensor:
+    """At most ``count`` pictures to label next, in order of worth; none without features."""
+    items = (figures.shown & (figures.doubt > 0)).nonzero().squeeze(1)
+    if features is None or len(items) == 0:
+        return items[:0]
+    unit = directions(features[items], features[items])
+    return items[worth_labelling(figures.doubt[items].float(), unit, count)[0]]
+
+
 def _write(
     path: Path,
     pictures_of: Callable[[Tensor], Tensor],
@@ -235,11 +252,16 @@ def _write(
     figures: Figures,
     panels: Callable[[Kind, int, Tensor], Iterator[Panel]],
     count: int,
+    features: Tensor | None,
 ) -> Path:
-    kinds: tuple[Kind, ...] = ("accepted", "doubtful", "wrong")
+    kinds: tuple[Kind, ...] = ("accepted", "doubtful", "wrong", "next")
     rows: list[dict[str, Any]] = []
     for kind in kinds:
-        for number in choose(figures, kind, count):
+        following = kind == "next"
+        chosen = (
+            choose_next(figures, features, count) if following else choose(figures, kind, count)
+        )
+        for number in chosen:
             item, picture = int(number), pictures_of(number[None])[0]
             missed = int(figures.missed[item])
             rows.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-import yaml
 from torch import Tensor
 
 from leaven.errors import LeavenError, RunError
 from leaven.labels.classes import ClassLabels
 from leaven.labels.store import LabelStore
+from leaven.plain import read_json, read_yaml
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -88,7 +87,7 @@ def read_run(path: Path) -> RunFolder:
     run.baseline = _try(run, "baseline/metrics.jsonl", _json_lines) or []
     run.gallery = _try(run, "gallery.parquet", _gallery) or []
     if run.task == "classification":
-        run.test = _try(run, "test.parquet", _test)
+        run.test = _try(run, "test.parquet", read_test)
         _read_labels(run)
     run.classes = run.classes or _class_names(run.summary)
     return run
@@ -107,7 +106,7 @@ def _try(run: RunFolder, name: str, reader: Callable[[Path], T]) -> T | None:
         return None
     try:
         return reader(file)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, pa.ArrowException) as error:
         reason = str(error).splitlines()
         run.problems.append(
             f"{name} cannot be read ({reason[0] if reason else type(error).__name__})."
@@ -129,11 +128,11 @@ def _read_labels(run: RunFolder) -> None:
 
 
 def _yaml(file: Path) -> Record:
-    return _mapping(yaml.safe_load(file.read_text("utf-8")))
+    return _mapping(read_yaml(file.read_text("utf-8")))
 
 
 def _json(file: Path) -> Record:
-    return _mapping(json.loads(file.read_text("utf-8")))
+    return _mapping(read_json(file.read_text("utf-8")))
 
 
 def _mapping(value: object) -> Record:
@@ -147,7 +146,7 @@ def _json_lines(file: Path) -> list[Record]:
     records = []
     for line in file.read_text("utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            record = read_json(line)
         except ValueError:
             continue
         if isinstance(record, dict):
@@ -155,7 +154,8 @@ def _json_lines(file: Path) -> list[Record]:
     return records
 
 
-def _test(file: Path) -> Test | None:
+def read_test(file: Path) -> Test | None:
+    """The held-out items in a ``test.parquet``; None of none."""
     table = pq.read_table(file)
     if len(table) == 0:
         return None

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from leaven.atomic import replacing
+from leaven.draws import Draws
 from leaven.labels.classes import UNKNOWN, ClassLabels, Source
-from leaven.quality.acquisition import label_next
+from leaven.quality.acquisition import UNCERTAINTY, Pool, choose_auto, narrowed
 
 Kind = Literal["accepted", "doubtful", "next"]
 
@@ -44,13 +45,14 @@ def write_gallery(
     truth: Tensor | None,
     features: Tensor | None = None,
     count: int = 24,
+    covered: Tensor | None = None,
 ) -> Path:
     """Chooses accepted, doubtful and next-to-label items and writes them with their pictures.
 
     Items that a person labelled are not shown. Accepted items are spread evenly over classes and
     confidences; where the truth is known, as large a share of them is wrong as of all. Doubtful
-    items are those with the smallest margin, not accepted ones first. The next ones come from
-    ``label_next``, which needs ``labels.probs``.
+    items are those with the smallest margin, not accepted ones first. The next ones are those of
+    ``choose_auto``, which needs ``labels.probs``.
 
     Args:
         path: of ``gallery.parquet``.
@@ -59,8 +61,9 @@ def write_gallery(
         classes: K class names.
         labels: of the n items.
         truth: (n,) with -1 for unknown, or None.
-        features: (n, D) or None, for ``label_next``.
+        features: (n, D) or None, for ``choose_auto``.
         count: pictures of each kind, at most.
+        covered: (m, D) of the labelled items, or None where nobody labelled one.
 
     Raises:
         OSError: the file cannot be written; an older one stays whole.
@@ -69,7 +72,7 @@ def write_gallery(
     truth = torch.full_like(labels.classes, UNKNOWN) if truth is None else truth.cpu()
     guess = _guess(labels)
     nowhere = torch.full((count,), float("nan"))
-    following, score = _following(labels, features, count)
+    following, score = _following(labels, features, covered, count)
     chosen: list[tuple[Kind, Tensor, Tensor]] = [
         ("accepted", choose_accepted(labels, truth, count), nowhere),
         ("doubtful", choose_doubtful(labels, count), nowhere),
@@ -124,12 +127,22 @@ def choose_doubtful(labels: ClassLabels, count: int) -> Tensor:
     return torch.argsort(rank, stable=True)[: min(count, available)]
 
 
-def _following(labels: ClassLabels, features: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    if labels.probs is None:
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
+def _following(
+    labels: ClassLabels, features: Tensor | None, covered: Tensor | None, count: int
+) -> tuple[Tensor, Tensor]:
     open_items = (labels.source != int(Source.PERSON)).nonzero().squeeze(1)
-    features = None if features is None else features.cpu()[open_items]
-    index, score = label_next(labels.probs[open_items], features, count)
+    if labels.probs is None or len(open_items) == 0:
+        return torch.zeros(0, dtype=torch.long), torch.zeros(0)
+    probs = labels.probs[open_items]
+    pool = Pool(
+        {name: unsure(probs) for name, unsure in UNCERTAINTY.items()},
+        probs,
+        None if features is None else narrowed(features.cpu()[open_items]),
+        None if covered is None else narrowed(covered.cpu()),
+        labelled=0 if covered is None else len(covered),
+        classes=probs.shape[1],
+    )
+    _, (index, score) = choose_auto(pool, count, Draws(0))
     return open_items[index], score
 
 

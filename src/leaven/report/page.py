@@ -46,7 +46,22 @@ def render(run: Path) -> str:
     Raises:
         RunError: ``run`` is no run folder.
     """
-    environment = Environment(
+    script = own("report.js")
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            content(read_run(run)),
+            style=own("report.css"),
+            script=script,
+            script_hash=_hash(script),
+        )
+    )
+
+
+def environment() -> Environment:
+    """What renders the templates of this package: all that is put in is escaped."""
+    made = Environment(
         loader=PackageLoader("leaven.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -54,14 +69,11 @@ def render(run: Path) -> str:
         lstrip_blocks=True,
     )
     for name in ("percent", "count", "decimal", "points"):
-        environment.filters[name] = getattr(words, name)
-    script = _own("report.js")
-    return environment.get_template("report.html.j2").render(
-        content(read_run(run)), style=_own("report.css"), script=script, script_hash=_hash(script)
-    )
+        made.filters[name] = getattr(words, name)
+    return made
 
 
-def _own(name: str) -> Markup:
+def own(name: str) -> Markup:
     """A file of this package, which needs no escaping."""
     return Markup((resources.files("leaven.report") / "templates" / name).read_text("utf-8"))
 

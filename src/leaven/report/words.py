@@ -11,7 +11,10 @@ def number(value: object) -> float | None:
     """``value`` as a finite float, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # A whole number beyond all floats.
+        return None
 
 
 def percent(value: object, digits: int = 1) -> str:
