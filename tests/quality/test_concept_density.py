@@ -76,7 +76,7 @@ print([word for word, kind in tag("a dog") if kind == "NN"])
 
 
 def test_without_the_tagger(monkeypatch: pytest.MonkeyPatch) -> None:
-    from leaven.quality import concept_density as module
+    module = sys.modules["leaven.quality.concept_density"]
 
     module._tagger.cache_clear()
     monkeypatch.setitem(sys.modules, "textblob.en", None)

@@ -68,8 +68,8 @@ def test_gradients_in_closed_form() -> None:
     one, other = GradientHistogram(), GradientHistogram()
     one.add(step)
     other.add(torch.zeros_like(step))
-    # 4 of the 16 pixels lie before the step.
-    assert one.distance(other) == other.distance(one) == pytest.approx(0.25)
+    # 4 of the 16 pixels lie before the step; their gradient of 100 levels is to become 0.
+    assert one.distance(other) == other.distance(one) == pytest.approx(0.25 * 100 / 255)
     assert int(one.counts.sum()) == 16
 
 

@@ -11,9 +11,8 @@ from torch.nn import functional
 from leaven.cielab import lab_of, lightness_of, same_lightness
 from leaven.quality.segmentation import SegmentationMeter
 
-_STEEPEST = 361.0
-"""Above the length of the steepest gradient, 255 along both sides."""
-_GRADIENT_BINS = 32
+_STEEPEST, _BINS_PER_LEVEL = 361, 4
+"""Above the length of the steepest gradient, 255 along both sides; and bins of its histogram."""
 _LEVELS = 255.0
 _LEAST_ERROR = 1e-10
 """Relative; a picture that is met exactly has 100 dB."""
@@ -23,26 +22,31 @@ class GradientHistogram:
     """How often pixels have a gradient of which length: blurred pictures lack the long ones.
 
     The gradient is the difference of a pixel of the grey picture (0 to 255) to its neighbours at the
-    right and below, ``m = sqrt(dx^2 + dy^2)``; 32 equal bins of ``log(1 + m)``.
+    right and below, ``m = sqrt(dx^2 + dy^2)``; bins are a quarter of a level wide.
 
     Used by: 044.
     """
 
     def __init__(self) -> None:
-        self.counts = torch.zeros(_GRADIENT_BINS, dtype=torch.float64)
+        self.counts = torch.zeros(_STEEPEST * _BINS_PER_LEVEL, dtype=torch.float64)
 
     def add(self, pictures: Tensor) -> None:
         """Counts the pixels of (B, C, H, W) uint8, one channel or three."""
         grey = (same_lightness(pictures) if pictures.shape[1] == 3 else pictures).float()
         across = grey[..., :-1, 1:] - grey[..., :-1, :-1]
         down = grey[..., 1:, :-1] - grey[..., :-1, :-1]
-        steepness = (across.square() + down.square()).sqrt().log1p()
-        limit = torch.tensor(_STEEPEST).log1p()
-        self.counts += torch.histc(steepness.cpu(), _GRADIENT_BINS, 0.0, float(limit)).double()
+        steepness = (across.square() + down.square()).sqrt().cpu()
+        self.counts += torch.histc(steepness, len(self.counts), 0, _STEEPEST).double()
 
     def distance(self, other: GradientHistogram) -> float:
-        """``sum_i |p_i - q_i| / 2`` of the shares, in [0, 1]; NaN of no pixels."""
-        return float((_shares(self.counts) - _shares(other.counts)).abs().sum() / 2)
+        """How far shares have to be moved for the one to become the other, in shares of 255.
+
+        ``int |P(m) - Q(m)| dm / 255`` of the cumulated shares, the earth mover's distance. Unlike sums
+        of differences bin by bin it does not hang on where bins begin: gradients of whole levels
+        crowd on few lengths. NaN of no pixels.
+        """
+        apart = (_shares(self.counts) - _shares(other.counts)).cumsum(0).abs().sum()
+        return float(apart) / _BINS_PER_LEVEL / _LEVELS
 
 
 class ColourHistogram:

@@ -1,0 +1,1 @@
+"""Methods that make pictures: from words, or from other pictures."""

@@ -1,0 +1,175 @@
+"""``leaven run --task text-to-image`` from end to end."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import leaven
+from leaven.data import embedded_captions
+from leaven.errors import ConfigError, DataError, RunError
+from leaven.job import text_stage
+from leaven.labels import LabelStore
+from leaven.methods.generation.pixart_alpha import PixArtAlpha
+from leaven.models.generation import TextToPicture
+from leaven.report.grid import read_settings
+
+OPTIONS = {
+    "task": "text-to-image",
+    "budget": 9,
+    "threads": 1,
+    "device": "cpu",
+    "precision": "fp32",
+    "options": {"width": 24, "blocks": 2, "heads": 2},
+    "set": {"batch": 4, "shares": [0.34, 0.33, 0.33]},
+}
+SETTINGS = {"steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(text_stage, "SAMPLER", {**text_stage.SAMPLER, **SETTINGS})
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve pictures of 16x16 with captions, dark and light ones."""
+    root = tmp_path / "photos"
+    for number in range(12):
+        name = root / ("dark" if number % 2 else "light") / f"{number:02}.png"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        shade = 40 if number % 2 else 200
+        Image.fromarray(np.full((16, 16, 3), shade + number, np.uint8)).save(name)
+        name.with_suffix(".txt").write_text(f"a {name.parent.name} square")
+    return root
+
+
+def test_the_embedded_scenes_from_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded_captions, "COUNT", 60)
+    monkeypatch.setattr(embedded_captions, "TEST", 12)
+    result = leaven.run(out=tmp_path / "run", **OPTIONS)
+    assert isinstance(result.model, TextToPicture)
+    metrics = result.metrics
+    assert 0 < metrics["denoising_error"] < 2
+    assert 0 < metrics["denoising_error_without_captions"] < 2
+    assert 0 <= metrics["conditional_accuracy"] <= 1
+    assert metrics["real_accuracy"] > 0.6
+    assert result.summary["method"] == "pixart-alpha"
+    assert result.summary["data"]["name"] == "digit scenes"
+    assert result.names[0] == "scenes/00000"
+    assert result.labels.texts[0].startswith("a")
+    picture = result.model.make(["a three"], torch.Generator().manual_seed(0), steps=2)
+    assert picture.shape == (1, 1, 12, 24)
+    settings = read_settings(tmp_path / "run" / "samples.png")
+    assert settings["sampler"] == "dpm++"
+    assert settings["guidance"] == 4.5
+    assert len(settings["texts"]) == len(set(settings["texts"])) <= 16
+    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {line["phase"] for line in lines} == {"pixels", "words", "finer 12x24", "end"}
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+
+
+def test_a_folder_of_pictures_and_its_store(photos, tmp_path):
+    result = leaven.run(photos, out=tmp_path / "run", **OPTIONS)
+    assert result.metrics["denoising_error"] is None  # With twelve pictures none are held out.
+    said = LabelStore(tmp_path / "run" / "labels").read_captions()
+    assert dict(zip(said.names, said.labels.texts, strict=True))["dark/01.png"] == "a dark square"
+    assert result.summary["labels"]["with_class"] == 12
+    assert result.classes == ("dark", "light")
+    assert (tmp_path / "run" / "samples.png").is_file()
+
+
+@pytest.mark.parametrize("stage", ["pixels", "words", "finer 16x16"])
+def test_a_run_that_was_stopped_comes_back_to_the_bit(photos, tmp_path, monkeypatch, stage):
+    whole = leaven.run(photos, out=tmp_path / "whole", **OPTIONS)
+    calls = stopped_in(monkeypatch, stage)
+    with pytest.raises(KeyboardInterrupt):
+        leaven.run(photos, out=tmp_path / "run", checkpoint_seconds=1e-9, **OPTIONS)
+    assert calls[-1] == stage
+    monkeypatch.undo()
+    monkeypatch.setattr(text_stage, "SAMPLER", {**text_stage.SAMPLER, **SETTINGS})
+    again = leaven.run(photos, out=tmp_path / "run", resume=True, **OPTIONS)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+    grids = [(tmp_path / run / "samples.png").read_bytes() for run in ("whole", "run")]
+    assert grids[0] == grids[1]
+
+
+def stopped_in(monkeypatch, stage):
+    """Stops a run in the second step of a stage."""
+    calls, names = [], []
+    trained = PixArtAlpha._trained
+
+    def named(method, run, name, *rest):
+        names.append(name)
+        return trained(method, run, name, *rest)
+
+    from leaven.methods.generation import pixart_alpha
+
+    loss = pixart_alpha.ddpm_loss
+
+    def stopped(*values):
+        calls.append(names[-1])
+        if calls.count(stage) == 2:
+            raise KeyboardInterrupt
+        return loss(*values)
+
+    monkeypatch.setattr(PixArtAlpha, "_trained", named)
+    monkeypatch.setattr(pixart_alpha, "ddpm_loss", stopped)
+    return calls
+
+
+def test_a_run_is_not_resumed_with_other_stages(photos, tmp_path):
+    leaven.run(photos, out=tmp_path / "run", **OPTIONS)
+    for changes in ({"shares": [0.0, 0.5, 0.5]}, {"start": "scratch"}, {"base": 4}):
+        other = {**OPTIONS, "set": {**OPTIONS["set"], **changes}}
+        with pytest.raises(RunError, match="other options"):
+            leaven.run(photos, out=tmp_path / "run", resume=True, **other)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("labelled", 4),
+        ("labels_per_class", 4),
+        ("promise", 0.9),
+        ("features", "pixels"),
+        ("compare", True),
+        ("truth_column", "truth"),
+        ("swap", True),
+    ],
+)
+def test_options_of_other_tasks_are_refused(photos, tmp_path, option, value):
+    with pytest.raises(ConfigError, match=option.replace("_", "[_-]")):
+        leaven.run(photos, out=tmp_path / "run", **OPTIONS, **{option: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_values_are_said_before_anything_is_trained(photos, tmp_path):
+    with pytest.raises(DataError, match="no batch of 40"):
+        leaven.run(photos, out=tmp_path / "run", **{**OPTIONS, "set": {"batch": 40}})
+    with pytest.raises(ConfigError, match="no network 'huge'"):
+        leaven.run(photos, out=tmp_path / "other", **{**OPTIONS, "model": "huge"})
+    with pytest.raises(ConfigError, match="shares"):
+        leaven.run(photos, out=tmp_path / "more", **{**OPTIONS, "set": {"shares": [0.5, 0.5]}})
+
+
+def test_long_prompts_are_cut_with_a_word(photos, tmp_path, caplog):
+    chosen = {**OPTIONS, "set": {**OPTIONS["set"], "tokens": 3}}
+    result = leaven.run(photos, out=tmp_path / "run", **chosen)
+    texts = [finding["text"] for finding in result.summary["health"]]
+    assert any("longer than the 3 tokens" in text for text in texts)
+    with caplog.at_level("WARNING", logger="leaven"):
+        result.model.make(["a very dark square"], torch.Generator().manual_seed(0), steps=1)
+    assert "longer than 3 tokens" in caplog.text
+
+
+def test_the_usual_budget_is_that_of_the_task():
+    from leaven.job.config import RunConfig
+
+    assert RunConfig.make(task="text-to-image").settled().budget == "3600"
+    assert RunConfig.make(task="text-to-image").settled().settled().budget == "3600"
+    assert RunConfig.make(task="text-to-image", budget=2000).settled().budget == "2000"
+    assert RunConfig.make().settled().budget == "2000"
