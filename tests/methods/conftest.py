@@ -14,12 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from leaven.data import Data, ImageSet, MemoryPixels
+from leaven.data import Data, ImageSet, MemoryPixels, PairedPictures
 from leaven.data.pixel_maps import PixelMaps
-from leaven.labels import BoxLabels, Masks
+from leaven.labels import BoxLabels, Captions, Masks
 from leaven.methods import Fitted, Method
 from leaven.train import Budget, Optimizer, Settings, Trainer
 from leaven.train.box_trainer import BoxTrainer
+from leaven.train.picture_trainer import PictureTrainer
 from leaven.train.pixel_trainer import PixelTrainer
 
 EVERY = 3
@@ -174,6 +175,10 @@ class _FragileBoxTrainer(_Fragile, BoxTrainer):
     pass
 
 
+class _FragilePictureTrainer(_Fragile, PictureTrainer):
+    pass
+
+
 def _assert_resumes(
     method: Method,
     data: Data,
@@ -201,7 +206,7 @@ def _assert_resumes(
     state = found.model.state_dict()
     for name, value in expected.model.state_dict().items():
         assert torch.equal(state[name], value), f"{name}, {where}"
-    for field in dataclasses.fields(expected.labels):
+    for field in dataclasses.fields(expected.labels) if expected.labels is not None else ():
         own, other = (getattr(one.labels, field.name) for one in (found, expected))
         if isinstance(own, Masks):
             own, other = list(own.runs), list(other.runs)
@@ -236,6 +241,10 @@ def _kind(data: Data[Any]) -> tuple[type[Any], str, dict[str, Any]]:
         return _FragilePixelTrainer, "unet", SMALL_UNET
     if isinstance(data.train.labels, BoxLabels):
         return _FragileBoxTrainer, "auto", SMALL_DETECTOR
+    if isinstance(data.train.labels, PairedPictures):
+        return _FragilePictureTrainer, "auto", {}
+    if isinstance(data.train.labels, Captions):
+        return _FragilePictureTrainer, "auto", {"width": 8, "blocks": 2, "heads": 2}
     return _FragileTrainer, "auto", _options(data)
 
 

@@ -17,6 +17,7 @@ from leaven.data.feature_files import data_fingerprint, feature_table, weights_f
 from leaven.data.features import FeaturePixels, JoinedPixels, feature_rows, on_rows
 from leaven.data.files import FilePixels, PictureError, decode
 from leaven.data.open import open_data
+from leaven.data.pairs import PairedPictures
 from leaven.data.partition import label_share, partition
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.sources import Sources
@@ -30,6 +31,7 @@ __all__ = [
     "ImageSet",
     "JoinedPixels",
     "MemoryPixels",
+    "PairedPictures",
     "PictureError",
     "Pixels",
     "Sample",

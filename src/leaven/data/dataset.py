@@ -12,10 +12,12 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from leaven.data.features import JoinedPixels, NoViews, same
+from leaven.data.pairs import PairedPictures
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.sources import Sources
 from leaven.labels.boxes import BoxLabels
+from leaven.labels.captions import Captions
 
 if TYPE_CHECKING:
     from leaven.data.streams import Stream
@@ -25,8 +27,9 @@ View = Callable[[Tensor, "Draws"], Tensor]
 """Makes a randomly changed copy of a batch of pictures, one draw per sample."""
 
 
-Annotations = Tensor | PixelMaps | BoxLabels
-"""What can be said of ``n`` pictures: a class each, a class per pixel, or boxes and masks."""
+Annotations = Tensor | PixelMaps | BoxLabels | Captions | PairedPictures
+"""What can be said of ``n`` pictures: a class each, a class per pixel, boxes and masks, words, or
+another picture."""
 
 T = TypeVar("T", bound=Annotations, default=Tensor)
 
@@ -135,6 +138,8 @@ class Data(Generic[T]):
         train: the items to learn from, labelled and unlabelled.
         val: held-out labelled items that choices may be made on, or None.
         test: held-out labelled items that are only measured on, or None.
+        calibration: held-out labelled items that promises about labels are made from, in random
+            order, or None. Nothing else is done with their labels; they are in no other set.
         flip: whether a mirrored picture still shows the same class.
         notes: what the reader wants people to know (skipped files and the like).
     """
@@ -146,6 +151,7 @@ class Data(Generic[T]):
     test: ImageSet[T] | None = None
     flip: bool = True
     notes: tuple[str, ...] = field(default=())
+    calibration: ImageSet[T] | None = None
 
     @cached_property
     def labelled(self) -> ImageSet[T]:

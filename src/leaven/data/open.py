@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet
 from leaven.data.embedded import DIGITS, digits
 from leaven.data.evidence import hide_labels
@@ -34,6 +35,7 @@ def open_data(
     seed: int = 0,
     test_share: float | None = None,
     val_share: float = 0.0,
+    calibration: Calibration | None = None,
     flip: bool | None = None,
     max_unreadable: float = 0.01,
     memory_limit: int | None = None,
@@ -67,6 +69,8 @@ def open_data(
         test_share: the share to hold out as test, in [0, 1); 0 for none.
         val_share: the share of the training labels to hold out as val, in [0, 1), where the data
             have no split ``val``; at least one per class.
+        calibration: how many labelled items to hold out for promises, or None; see
+            ``take_calibration``.
         flip: whether a mirrored picture shows the same class. When None, true for colour and
             false for grey pictures, which are often signs that change their meaning.
         max_unreadable: the share of unreadable pictures that is skipped, in [0, 1].
@@ -88,11 +92,11 @@ def open_data(
     columns = None
     if label_column is not None or truth_column is not None:
         columns = Columns(label_column or "label", truth_column)
-    listing = _read(source, labels, columns, need_labels=classes is None)
+    listing = read_listing(source, labels, columns, need_labels=classes is None)
     if isinstance(classes, int):
         classes = listing.classes or tuple(str(number) for number in range(classes))
     if classes is not None:
-        listing = _in_classes(listing, tuple(classes))
+        listing = in_classes(listing, tuple(classes))
     _check_classes(listing)
     manner = Manner(max_unreadable, memory_limit, progress)
     loaded = load(listing, image_size=sides(image_size), manner=manner)
@@ -102,8 +106,12 @@ def open_data(
     if test_share is None and source in (None, DIGITS):
         test_share = _EXPERIMENT_TEST_SHARE
     division.take_test(test_share, experiment=labels_per_class is not None)
+    whole = division.train
     if labels_per_class is not None:
-        division.train = hide_labels(division.train, listing.classes, labels_per_class, seed)
+        division.train = hide_labels(whole, listing.classes, labels_per_class, seed)
+    held_out = None
+    if calibration is not None:
+        division.train, held_out = take_calibration(whole, division.train, calibration, seed)
     division.take_val(val_share)
     return Data(
         name=listing.name,
@@ -113,6 +121,7 @@ def open_data(
         test=division.test,
         flip=division.train.pixels.shape[0] > 1 if flip is None else flip,
         notes=tuple(division.notes),
+        calibration=held_out,
     )
 
 
@@ -185,9 +194,10 @@ class _Division:
         return held_out
 
 
-def _read(
+def read_listing(
     source: str | Path | None, labels: Path | None, columns: Columns | None, *, need_labels: bool
 ) -> Listing:
+    """What lies at ``source``, before anything is decoded; see ``open_data``."""
     from leaven.data.readers import no_columns, read
     from leaven.data.readers.vision import PREFIX, read_vision
 
@@ -209,7 +219,7 @@ def _read(
     return read_vision(str(source))
 
 
-def _in_classes(listing: Listing, classes: tuple[str, ...]) -> Listing:
+def in_classes(listing: Listing, classes: tuple[str, ...]) -> Listing:
     """The same pictures, with their labels counted in the order of ``classes``."""
     foreign = [name for name in listing.classes if name not in classes]
     if foreign:

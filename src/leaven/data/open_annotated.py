@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
@@ -50,6 +51,7 @@ def open_annotated(
     seed: int = 0,
     test_share: float | None = None,
     val_share: float = 0.0,
+    calibration: Calibration | None = None,
     flip: bool | None = None,
     manner: Manner | None = None,
 ) -> Data[PixelMaps] | Data[BoxLabels]:
@@ -71,6 +73,8 @@ def open_annotated(
         seed: of all choices, at least 0.
         test_share: the share to hold out as test, in [0, 1); 0 for none.
         val_share: the share of the labelled pictures to hold out as val, in [0, 1).
+        calibration: how many labelled pictures to hold out for promises, or None; see
+            ``take_calibration``.
         flip: whether a mirrored picture shows the same; true when None, but for the scenes.
         manner: how pictures are loaded.
 
@@ -90,9 +94,9 @@ def open_annotated(
         flip = not embedded
     experiment = labelled is not None
     if listing.maps is not None:
-        division = _Division(load_maps(listing, image_size=size, manner=manner), seed)
+        division = Division(load_maps(listing, image_size=size, manner=manner), seed, calibration)
         return _divided(division, listing, labelled, test_share, val_share, flip, experiment)
-    boxes = _Division(load_boxes(listing, image_size=size, manner=manner), seed)
+    boxes = Division(load_boxes(listing, image_size=size, manner=manner), seed, calibration)
     return _divided(boxes, listing, labelled, test_share, val_share, flip, experiment)
 
 
@@ -106,7 +110,7 @@ def find_listing(
 
 
 def _divided(
-    division: _Division[T],
+    division: Division[T],
     listing: AnnotatedListing,
     labelled: int | None,
     test_share: float | None,
@@ -115,10 +119,10 @@ def _divided(
     experiment: bool,
 ) -> Data[T]:
     division.take_test(test_share, experiment=experiment)
+    whole = division.train
     if labelled is not None:
-        division.train = keep_labelled(
-            division.train, labelled, division.seed, len(listing.classes)
-        )
+        division.train = keep_labelled(whole, labelled, division.seed, len(listing.classes))
+    division.take_calibration(whole)
     division.take_val(val_share)
     if not bool(division.train.known.any()):
         raise DataError(
@@ -134,14 +138,27 @@ def _divided(
         test=division.test,
         flip=flip,
         notes=tuple(division.notes),
+        calibration=division.calibration,
     )
 
 
-class _Division(Generic[T]):
-    """The items on their way to train, val and test."""
+class Division(Generic[T]):
+    """The items on their way to train, val and test.
 
-    def __init__(self, loaded: Loaded[T], seed: int) -> None:
+    Args:
+        loaded: all of them.
+        seed: of the choice.
+        wanted: what is held out for promises, or None.
+
+    Attributes:
+        train, val, test: the items; those that are not there are None.
+        notes: what people should know.
+    """
+
+    def __init__(self, loaded: Loaded[T], seed: int, wanted: Calibration | None = None) -> None:
         self.seed, self.notes = seed, list(loaded.notes)
+        self._wanted = wanted
+        self.calibration: ImageSet[T] | None = None
         self._loaded = loaded
         self.train = loaded.images.subset(self._of("train"))
         self.val = self._given("val")
@@ -162,6 +179,13 @@ class _Division(Generic[T]):
             return
         default = EXPERIMENT_TEST_SHARE if experiment else TEST_SHARE
         self.test = self._hold_out(default if share is None else share)
+
+    def take_calibration(self, whole: ImageSet[T]) -> None:
+        """Holds out what promises are made from; ``whole`` are the items before labels were hidden."""
+        if self._wanted is not None:
+            self.train, self.calibration = take_calibration(
+                whole, self.train, self._wanted, self.seed
+            )
 
     def take_val(self, share: float) -> None:
         """Holds out the val items, where the data have no split of their own."""
@@ -215,7 +239,7 @@ def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) 
     present = classes_present(images, known, num_classes)
     kept = torch.zeros(len(images), dtype=torch.bool)
     kept[known[stratified_pictures(present, count, seed)]] = True
-    assert not isinstance(images.labels, Tensor)
+    assert isinstance(images.labels, PixelMaps | BoxLabels)
     return replace(images, labels=cast("T", images.labels.hidden(kept)))
 
 
