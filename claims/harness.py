@@ -161,9 +161,13 @@ class Claim:
 HELPERS = (
     "__main__",
     "box_trust",
+    "correction_rounds",
+    "corruptions",
     "curves",
     "harness",
+    "label_rounds",
     "measures",
+    "patch_features",
     "pixel_trust",
     "settings",
     "sources",

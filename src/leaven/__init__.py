@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from leaven.data import Data, open_data
     from leaven.job import Result, RunConfig, run
     from leaven.job import load_result as load
+    from leaven.job.audit import audit
+    from leaven.job.caption import caption
     from leaven.job.features import on_features
+    from leaven.job.suggest import suggest
     from leaven.methods import find_method
     from leaven.train import Settings, Trainer
 
@@ -25,11 +28,14 @@ _HOMES = {
     "RunConfig": ("leaven.job", "RunConfig"),
     "Settings": ("leaven.train", "Settings"),
     "Trainer": ("leaven.train", "Trainer"),
+    "audit": ("leaven.job.audit", "audit"),
+    "caption": ("leaven.job.caption", "caption"),
     "find_method": ("leaven.methods", "find_method"),
     "load": ("leaven.job", "load_result"),
     "on_features": ("leaven.job.features", "on_features"),
     "open_data": ("leaven.data", "open_data"),
     "run": ("leaven.job", "run"),
+    "suggest": ("leaven.job.suggest", "suggest"),
 }
 _ROOMS = (
     "data", "labels", "learn", "methods", "models", "propose", "quality", "refine", "select",
@@ -44,11 +50,14 @@ __all__ = [
     "Settings",
     "Trainer",
     "__version__",
+    "audit",
+    "caption",
     "find_method",
     "load",
     "on_features",
     "open_data",
     "run",
+    "suggest",
 ]
 
 

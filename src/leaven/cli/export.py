@@ -161,11 +161,21 @@ def _tell(written: dict[str, Any], *, json: bool, show: Callable[[Any], None]) -
 
 
 def _task_of(run: Path) -> str:
-    """The task of a finished run."""
+    """The task of a finished run.
+
+    Raises:
+        DataError: it has made no labels.
+    """
     import json
 
     _check_finished(run)
     task = json.loads((run / "summary.json").read_text(encoding="utf-8")).get("task")
+    if task is not None and task not in FORMS:
+        raise DataError(
+            f"{run} is a run for {task}.",
+            "a run that labels pictures: " + ", ".join(FORMS),
+            f"use its pictures, samples.png and what `leaven generate {run}` makes.",
+        )
     return str(task or "classification")
 
 

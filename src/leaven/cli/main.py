@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -20,7 +20,14 @@ COMMANDS = {
     "run": "Learn from a few labels: labels for the rest, a model and a report.",
     "methods": "List the methods, or show one with its hyperparameters.",
     "predict": "Say what the model of a run sees in pictures.",
+    "generate": "Make pictures from words, or translate label maps and pictures.",
+    "estimate": "Say how accurate a model is on pictures without labels.",
     "export": "Write the model as ONNX and the labelled data set as files.",
+    "suggest": "Say what a person should label next, so that few labels teach much.",
+    "review": "Look at the labels of a run in the browser and correct the doubtful ones.",
+    "corrections": "Record the corrections that people made in Label Studio or CVAT.",
+    "caption": "Write captions of pictures with an image-to-text model.",
+    "audit": "Find what is wrong with a data set: labels, copies, leaks, broken pictures.",
     "report": "Write the HTML report of a run again.",
     "doctor": "Look at this machine and installation, and say what to do.",
 }
@@ -137,7 +144,33 @@ def _leaven(
 
 def main() -> None:
     """Runs the command line; ends the process with its exit code."""
-    app(prog_name="leaven")
+    import sys
+    import warnings
+
+    warnings.showwarning = _warn
+    try:
+        app(prog_name="leaven")
+    except Exception:
+        # The words of an error may come from a file: no control character reaches the terminal.
+        import traceback
+
+        from leaven.cli.output import safe
+
+        sys.stderr.write(safe(traceback.format_exc()))
+        sys.exit(1)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    from leaven.cli.output import safe
+
+    typer.echo(f"{category.__name__}: {safe(message)}", err=True)
 
 
 if __name__ == "__main__":

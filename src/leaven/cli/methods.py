@@ -22,7 +22,8 @@ def methods(
         typer.Option(
             "--task",
             metavar="TASK",
-            help="classification, segmentation, detection or instance; all when left out.",
+            help="classification, segmentation, detection, instance or translation; all when "
+            "left out.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

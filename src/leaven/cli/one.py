@@ -10,14 +10,22 @@ from leaven.cli.output import bar, safe
 from leaven.job.config import RunConfig
 
 
-def run_one(config: RunConfig, *, resume: bool, show: bool) -> dict[str, Any]:
+def run_one(
+    config: RunConfig, *, resume: bool, show: bool, with_corrections: bool = False
+) -> dict[str, Any]:
     """One run in ``config.out``; its summary. Interrupted, it says how to go on."""
     from leaven.cli.main import INTERRUPTED
     from leaven.job import run as run_job
 
     try:
         with bar("reading", shown=show) as progress:
-            return run_job(config=config, resume=resume, show=show, progress=progress).summary
+            return run_job(
+                config=config,
+                resume=resume,
+                with_corrections=with_corrections,
+                show=show,
+                progress=progress,
+            ).summary
     except KeyboardInterrupt:
         assert config.out is not None
         begun = (config.out / "config.yaml").exists()

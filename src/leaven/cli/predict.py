@@ -74,9 +74,16 @@ def predict(
     from torch import nn
 
     from leaven.models import Classifier, load_model
+    from leaven.models.generation.maker import PictureMaker
     from leaven.train.settings import find_processes
 
     model = load_model(run / "model", nn.Module)
+    if isinstance(model, PictureMaker):
+        raise DataError(
+            f"The model of {run} makes pictures, and says nothing of them.",
+            "a run that tells classes, pixels or things",
+            f"use `leaven generate {run}`.",
+        )
     files = _files(images)
     _, where = find_processes(device)
     failed: dict[str, str] = {}
@@ -179,6 +186,7 @@ def _predictions(
 
 def _write_csv(path: Path, found: list[Prediction]) -> None:
     from leaven.atomic import replacing
+    from leaven.data.csv_cells import written_cell
 
     with (
         replacing(path) as beside,
@@ -186,7 +194,9 @@ def _write_csv(path: Path, found: list[Prediction]) -> None:
     ):
         writer = csv_format.writer(file)
         writer.writerow(Prediction._fields)
-        writer.writerows((name, label, f"{sure:.6g}") for name, label, sure in found)
+        writer.writerows(
+            (written_cell(name), written_cell(label), f"{sure:.6g}") for name, label, sure in found
+        )
 
 
 def _print(found: list[Prediction]) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from leaven.atomic import replacing
 from leaven.cli.output import bar, percent, print_json, safe, stderr, stdout, words
+from leaven.data.csv_cells import written_cell
+from leaven.data.file_names import FreeNames, safe_part
 from leaven.data.files import PictureError, decode, probe
 from leaven.data.placement import found_boxes, found_map
 from leaven.labels import BoxLabels
@@ -85,13 +87,8 @@ def predict_places(
 
 def _names(files: list[Path]) -> list[str]:
     """A name for the drawing of each file: its own without the ending, numbered where taken."""
-    taken: dict[str, int] = {}
-    names = []
-    for file in files:
-        taken[file.stem] = taken.get(file.stem, 0) + 1
-        number = taken[file.stem]
-        names.append(file.stem if number == 1 else f"{file.stem}-{number}")
-    return names
+    free = FreeNames()
+    return [free.take(safe_part(file.stem)) for file in files]
 
 
 def _ending(path: Path, *words: str) -> Path:
@@ -192,7 +189,9 @@ def _write_csv(path: Path, places: list[Place], pixels: bool) -> None:
     ):
         writer = csv_format.DictWriter(file, ("file", "label", "confidence", *last))
         writer.writeheader()
-        writer.writerows(place.row() for place in places)
+        for place in places:
+            texts = {"file": written_cell(place.file), "label": written_cell(place.label)}
+            writer.writerow({**place.row(), **texts})
 
 
 def _print(places: list[Place]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic_core import PydanticUndefined
 
 from leaven.cli.output import print_json
 from leaven.errors import ConfigError
 from leaven.job.config import RunConfig
+from leaven.plain import read_yaml
 
 
 def _option(field: str, flags: str = "", panel: str = "The run", **extra: Any) -> Any:
@@ -31,6 +31,7 @@ def _option(field: str, flags: str = "", panel: str = "The run", **extra: Any) -
 
 
 _data = partial(_option, panel="Data")
+_promise = partial(_option, panel="Promise")
 _features = partial(_option, panel="Features")
 _learning = partial(_option, panel="Learning")
 _computing = partial(_option, panel="Computing")
@@ -47,7 +48,11 @@ def run(
         ),
     ] = None,
     task: Annotated[
-        str | None, _data("task", metavar="classification|segmentation|detection|instance")
+        str | None,
+        _data(
+            "task",
+            metavar="classification|segmentation|detection|instance|translation|text-to-image",
+        ),
     ] = None,
     labels: Annotated[Path | None, _data("labels")] = None,
     label_column: Annotated[str | None, _data("label_column", metavar="NAME")] = None,
@@ -55,8 +60,18 @@ def run(
     labels_per_class: Annotated[int | None, _data("labels_per_class")] = None,
     annotations: Annotated[Path | None, _data("annotations")] = None,
     labelled: Annotated[int | None, _data("labelled", metavar="N")] = None,
+    pairs: Annotated[
+        str | None, _data("pairs", metavar="auto|folders|side-by-side|maps|grey|edges")
+    ] = None,
+    swap: Annotated[bool | None, _data("swap", "--swap/--no-swap")] = None,
     test_share: Annotated[float | None, _data("test_share")] = None,
     val_share: Annotated[float | None, _data("val_share")] = None,
+    promise: Annotated[float | None, _promise("promise", metavar="SHARE")] = None,
+    confidence: Annotated[float | None, _promise("confidence", metavar="SHARE")] = None,
+    calibration: Annotated[int | None, _promise("calibration", metavar="N")] = None,
+    promise_per_class: Annotated[
+        bool | None, _promise("promise_per_class", "--promise-per-class/--promise-overall")
+    ] = None,
     image_size: Annotated[str | None, _data("image_size", metavar="SIDE|HxW")] = None,
     flip: Annotated[bool | None, _data("flip", "--flip/--no-flip")] = None,
     max_unreadable: Annotated[float | None, _data("max_unreadable")] = None,
@@ -115,6 +130,15 @@ def run(
             rich_help_panel="The run",
         ),
     ] = False,
+    with_corrections: Annotated[
+        bool,
+        typer.Option(
+            "--with-corrections",
+            help="With --resume: train a finished run on for a round, with what people said of its "
+            "labels in `leaven review`.",
+            rich_help_panel="The run",
+        ),
+    ] = False,
     json: Annotated[
         bool,
         typer.Option(
@@ -154,8 +178,15 @@ def run(
         leaven run pictures/ --features timm:resnet18 --method label-spreading
       boxes, a class per pixel, or masks; 20 labelled pictures, the rest hidden:
         leaven run photos/ --task detection --labelled 20 --image-size 240x320
+      photos from label maps, or any pictures from others, in folders A and B:
+        leaven run facades/ --task translation --budget 2h
+      labels of which 95 of 100 are right, with 95 % confidence, from 200 labels
+      that are held out for it; what cannot be promised is left to people:
+        leaven run --labels-per-class 25 --promise 0.95 --calibration 200
       go on after a stop or a kill:
         leaven run --resume --out runs/mine
+      a further round, with what was corrected in `leaven review runs/mine`:
+        leaven run --resume --with-corrections --out runs/mine
     """
     from leaven.cli.logs import start_log
 
@@ -163,6 +194,12 @@ def run(
     silent = os.environ.get("RANK", "0") != "0"
     start_log(quiet=quiet or silent, verbose=verbose)
     several = _seeds(seeds, context.params["seed"])
+    if several and with_corrections:
+        raise ConfigError(
+            "--with-corrections is given for several seeds.",
+            "one run, whose labels people looked at",
+            "leave --seeds out, and give the folder of one of the runs in --out",
+        )
     chosen = effective(_given(context.params), config, resume=resume, several=bool(several))
     if several:
         from leaven.cli.seeds import Manner, run_seeds
@@ -172,7 +209,8 @@ def run(
         return
     from leaven.cli.one import run_one
 
-    summary = run_one(chosen, resume=resume, show=not quiet and not silent)
+    show = not quiet and not silent
+    summary = run_one(chosen, resume=resume, show=show, with_corrections=with_corrections)
     if silent:
         return
     if json:
@@ -223,8 +261,13 @@ def _given(parameters: dict[str, Any]) -> dict[str, Any]:
         for name, value in parameters.items()
         if name in RunConfig.model_fields and value is not None
     }
-    given["set"] = dict(_assignment(text) for text in parameters["set"] or [])
+    given["set"] = assignments(parameters["set"])
     return given
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    """The values by name of ``--set NAME=VALUE``, read as YAML."""
+    return dict(_assignment(text) for text in texts or [])
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -233,8 +276,8 @@ def _assignment(text: str) -> tuple[str, Any]:
     try:
         if not equals or not name.strip():
             raise ValueError("no name and value")
-        return name.strip(), yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
+        return name.strip(), read_yaml(value)
+    except ValueError:
         raise ConfigError(
             f"--set has {text!r}.",
             "NAME=VALUE, for example --set threshold=0.9",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from leaven.data import ImageSet
+from leaven.data import Data, ImageSet
+from leaven.job.looks import look
+from leaven.job.promises import Asked, Promised, promised_boxes
 from leaven.job.stage import Stage, listed
 from leaven.labels import BoxLabels
 from leaven.methods import Fitted
@@ -30,6 +32,18 @@ class BoxStage(Stage[BoxLabels]):
             seen = {"accuracy": judged.bins.accuracy}
         self.trainer.health.calibration({**found, **seen}, self.trainer.step)
         return {name: found.get(name) for name in self.names}
+
+    def promised(
+        self,
+        labels: BoxLabels,
+        held: BoxLabels,
+        items: ImageSet[BoxLabels],
+        data: Data[BoxLabels],
+        asked: Asked,
+    ) -> tuple[BoxLabels, Promised]:
+        truth = data.unlabelled.truth.cpu()
+        masks = self.trainer.masks
+        return promised_boxes(labels, held, items, truth, data.classes, asked, masks)
 
     def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:
         """``accuracy`` is the precision of the accepted boxes at an IoU of 0.5."""
@@ -63,6 +77,7 @@ class BoxStage(Stage[BoxLabels]):
             self.data.classes,
             fitted.labels.cpu(),
             unlabelled.truth,
+            features=look(fitted.model, unlabelled.pixels).features,
         )
 
 

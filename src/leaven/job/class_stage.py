@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from leaven.atomic import replacing
-from leaven.data import ImageSet
+from leaven.data import Data, ImageSet
+from leaven.job.promises import Asked, Promised, promised_classes
 from leaven.job.stage import Stage
 from leaven.labels import ClassLabels
 from leaven.methods import Fitted
 from leaven.propose import predict_features
-from leaven.quality import classification_metrics, estimate_accuracy, fit_temperature
+from leaven.quality import HeldOut, best_estimate, classification_metrics, estimate_accuracy
 from leaven.report import write_gallery
 
 
@@ -23,7 +24,7 @@ class ClassStage(Stage[Tensor]):
     names: ClassVar[tuple[str, ...]] = (
         "accuracy", "balanced_accuracy", "macro_f1", "nll", "brier", "ece", "confidence",
     )  # fmt: skip
-    temperature = 1.0
+    judged: HeldOut | None = None
 
     def measure(self, fitted: Fitted, held_out: ImageSet) -> dict[str, float | None]:
         trainer = self.trainer
@@ -32,29 +33,52 @@ class ClassStage(Stage[Tensor]):
         trainer.health.calibration(metrics, trainer.step)
         if trainer.is_main:
             _write_test(self.folder / "test.parquet", held_out, probs)
-        if (val := trainer.data.val) is not None:
-            log_probs = trainer.predict(fitted.model, val).clamp_min(1e-12).log()
-            self.temperature = fit_temperature(log_probs, val.labels)
+        val = trainer.data.val
+        if val is None or val is held_out:
+            self.judged = HeldOut(probs, held_out.labels.cpu())
+        else:
+            self.judged = HeldOut(trainer.predict(fitted.model, val), val.labels.cpu())
         return dict(metrics)
+
+    def promised(
+        self, labels: ClassLabels, held: ClassLabels, items: ImageSet, data: Data, asked: Asked
+    ) -> tuple[ClassLabels, Promised]:
+        truth = data.unlabelled.truth.cpu()
+        return promised_classes(labels, held, items, truth, data.classes, asked)
 
     def write_labels(self, fitted: Fitted) -> dict[str, Any]:
         trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
         trainer.save_labels(trainer.last_round + 1, labels, fitted.given)
-        estimate = None
-        if labels.probs is not None:
-            estimate = estimate_accuracy(labels.probs, labels.weight, self.temperature)
         return {
             "items": len(labels),
             "accepted": int(labels.accepted.sum()),
             "accepted_share": labels.accepted_share,
             "accuracy": labels.accuracy(truth),
-            "estimated_accuracy": estimate,
+            "estimated_accuracy": self.estimate(labels),
             **_doubts(fitted, self.data.labelled),
         }
 
+    def estimate(self, labels: ClassLabels) -> float | None:
+        """The accuracy of the accepted labels, by the best estimate that trains nothing.
+
+        The evidence are the val items, or the test items where there is no val. Of labels that were
+        chosen by their confidence it is the mean confidence at the temperature of these items: a
+        threshold (ATC), which lies below all that is chosen, would say that all are right. Of all
+        labels it is ATC. Without held-out items it is the plain mean confidence. A second opinion
+        is not asked for here, as it trains a copy: `leaven estimate` does.
+
+        None where no label with a distribution is accepted.
+        """
+        if labels.probs is None:
+            return None
+        found = estimate_accuracy(labels.probs, weight=labels.weight, held_out=self.judged)
+        best = best_estimate(found)
+        return None if best is None else best.accuracy
+
     def write_gallery(self, fitted: Fitted) -> None:
-        unlabelled = self.trainer.data.unlabelled
+        labelled, unlabelled = self.trainer.data.labelled, self.trainer.data.unlabelled
         _, features = predict_features(fitted.model, unlabelled.pixels)
+        _, covered = predict_features(fitted.model, labelled.pixels)
         write_gallery(
             self.folder / "gallery.parquet",
             unlabelled.shown.batch,
@@ -63,6 +87,7 @@ class ClassStage(Stage[Tensor]):
             fitted.labels.cpu(),
             unlabelled.truth,
             features=features,
+            covered=covered,
         )
 
 

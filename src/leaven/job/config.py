@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from leaven.errors import ConfigError, nearest
+from leaven.plain import read_yaml
 
 if TYPE_CHECKING:
     from leaven.train import Settings
@@ -23,10 +24,17 @@ USUAL: dict[str, tuple[str, str]] = {
     "segmentation": ("scenes", "unimatch"),
     "detection": ("scenes", "soft-teacher"),
     "instance": ("scenes", "pais"),
+    "translation": ("scenes", "pix2pix"),
+    "text-to-image": ("scenes", "pixart-alpha"),
 }
 """The embedded data and the usual method of each task."""
 
-Task = Literal["classification", "segmentation", "detection", "instance"]
+USUAL_BUDGET = {"text-to-image": "3600"}
+"""Of tasks that need more steps than others before there is something to see."""
+
+Task = Literal[
+    "classification", "segmentation", "detection", "instance", "translation", "text-to-image"
+]  # fmt: skip
 
 
 class RunConfig(BaseModel):
@@ -37,7 +45,8 @@ class RunConfig(BaseModel):
     task: Task = Field(
         "classification",
         description="what is learned: a class for each picture (classification) or for each pixel "
-        "(segmentation), boxes (detection), or boxes with masks (instance)",
+        "(segmentation), boxes (detection), or boxes with masks (instance); or to turn pictures into "
+        "others (translation), or to make them of words (text-to-image)",
     )
     data: str = Field(
         EMBEDDED,
@@ -45,11 +54,27 @@ class RunConfig(BaseModel):
         "tasks, are built in",
     )
     annotations: Path | None = Field(
-        None, description="COCO file for a folder of pictures; tasks other than classification"
+        None,
+        description="COCO file for a folder of pictures; of translation the folder of the pictures "
+        "that are to be made",
     )
-    labels: Path | None = Field(None, description="CSV file with the columns file and label")
+    pairs: Literal["auto", "folders", "side-by-side", "maps", "grey", "edges"] = Field(
+        "auto",
+        description="translation: two folders, files that show both, label maps and photos, or of "
+        "any pictures their greys or edges",
+    )
+    swap: bool = Field(
+        False, description="translation: the other way, as from photos to label maps"
+    )
+    labels: Path | None = Field(
+        None,
+        description="CSV file with the columns file and label; text-to-image: a file of captions, or "
+        "the folder that `leaven caption` wrote",
+    )
     label_column: str | None = Field(
-        None, description="column of a Parquet or CSV file with the labels, which may be wrong"
+        None,
+        description="column of a Parquet or CSV file with the labels, which may be wrong, or with the "
+        "captions",
     )
     truth_column: str | None = Field(
         None, description="column with the truth, to measure against and never to learn from"
@@ -67,6 +92,25 @@ class RunConfig(BaseModel):
         None, ge=0, lt=1, description="share to hold out for measuring"
     )
     val_share: float = Field(0.0, ge=0, lt=1, description="share of the labels to make choices on")
+    promise: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="accept only as many labels as keep this share of them right, for example 0.98; "
+        "the rest needs a person",
+    )
+    confidence: float = Field(
+        0.95, gt=0, lt=1, description="with which the promise is to hold, over what is held out"
+    )
+    calibration: int | None = Field(
+        None,
+        ge=1,
+        description="labels (or labelled pictures) to hold out for the promise and for nothing "
+        "else; when not set as many as it takes, at most a third of the labels",
+    )
+    promise_per_class: bool = Field(
+        False, description="promise it of each class by itself, with a threshold for each"
+    )
     image_size: int | str | None = Field(
         None, description="side of the pictures, or HEIGHTxWIDTH such as 120x160"
     )
@@ -134,6 +178,9 @@ class RunConfig(BaseModel):
             update={
                 "data": data if self.data == EMBEDDED else self.data,
                 "method": method if self.method == DEFAULT else self.method,
+                "budget": self.budget
+                if "budget" in self.model_fields_set
+                else USUAL_BUDGET.get(self.task, self.budget),
             }
         )
 
@@ -165,12 +212,12 @@ class RunConfig(BaseModel):
             ConfigError: no such file, not YAML, or a wrong field.
         """
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            values = read_yaml(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(
                 f"There is no configuration {path}.", "a YAML file", "check the path"
             ) from None
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise ConfigError(
                 f"{path} cannot be read as YAML: {error}", "a YAML mapping", "mend the file"
             ) from None

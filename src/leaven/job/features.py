@@ -65,7 +65,8 @@ def on_features(
         DataError: features that are not finite.
         OSError: the file cannot be written.
     """
-    parts = [part for part in (data.train, data.val, data.test) if part is not None]
+    everything = (data.train, data.val, data.test, data.calibration)
+    parts = [part for part in everything if part is not None]
     names = [name for part in parts for name in part.names]
     # By name, so that each division of the same pictures finds the same table.
     order = torch.tensor(sorted(range(len(names)), key=names.__getitem__), dtype=torch.int64)
@@ -92,7 +93,8 @@ def on_features(
     held = iter(rest)
     val = None if data.val is None else next(held)
     test = None if data.test is None else next(held)
-    return replace(data, train=train, val=val, test=test)
+    calibration = None if data.calibration is None else next(held)
+    return replace(data, train=train, val=val, test=test, calibration=calibration)
 
 
 def featured(

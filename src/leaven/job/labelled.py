@@ -16,7 +16,7 @@ from leaven.data.open_annotated import find_listing
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
 from leaven.labels import LabelStore
-from leaven.labels.pixel_table import PixelRound
+from leaven.labels.pixel_table import PicturePixels, PixelRound
 from leaven.labels.pixels import VOID
 
 
@@ -66,6 +66,10 @@ class RoundMaps:
 
     def __len__(self) -> int:
         return len(self._maps)
+
+    def believed(self, index: int, /) -> PicturePixels:
+        """What is believed about the pixels of a picture, accepted or not."""
+        return self._maps.picture(index)
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8] | None:
         picture = self._maps.picture(index)

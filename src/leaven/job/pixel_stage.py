@@ -6,9 +6,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from leaven.data import ImageSet
+from leaven.data import Data, ImageSet
 from leaven.data.pixel_maps import PixelMaps
+from leaven.job.looks import look
+from leaven.job.promises import Asked, Promised, promised_pixels
 from leaven.job.stage import Stage, listed
+from leaven.labels import PixelLabels
 from leaven.methods import Fitted
 from leaven.report.dense_gallery import pixel_figures, write_pixel_gallery
 
@@ -29,6 +32,16 @@ class PixelStage(Stage[PixelMaps]):
         self.reliability = meter.bins.reliability().as_dict()
         self.trainer.health.calibration(found, self.trainer.step)
         return {name: found.get(name) for name in self.names}
+
+    def promised(
+        self,
+        labels: PixelLabels,
+        held: PixelLabels,
+        items: ImageSet[PixelMaps],
+        data: Data[PixelMaps],
+        asked: Asked,
+    ) -> tuple[PixelLabels, Promised]:
+        return promised_pixels(labels, held, items, data.unlabelled.truth, data.classes, asked)
 
     def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:
         trainer, labels = self.trainer, fitted.labels.cpu()
@@ -54,6 +67,7 @@ class PixelStage(Stage[PixelMaps]):
             self.data.classes,
             fitted.labels.cpu(),
             unlabelled.truth,
+            features=look(fitted.model, unlabelled.pixels).features,
         )
 
 

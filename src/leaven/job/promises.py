@@ -325,7 +325,8 @@ def _text(promise: Promise, total: int, unit: str, asked: Asked) -> str:
     each = " of each class" if asked.by_class else ""
     if promise.held:
         some, rest = "", total - promise.kept
-        left = f"The other {rest} need a person." if rest else "None needs a person."
+        needs = "needs" if rest == 1 else "need"
+        left = f"The other {rest} {needs} a person." if rest else "None needs a person."
         if asked.by_class:
             given = sum(one.held for one in promise.per_class)
             some = f" It can be given for {given} of {len(promise.per_class)} classes."

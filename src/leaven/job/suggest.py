@@ -223,6 +223,12 @@ def _finished(run: Path) -> RunConfig:
         raise RunError(
             f"{path} is damaged: {error}", "JSON", "run again into a new --out"
         ) from None
+    if task == "translation":
+        raise RunError(
+            f"The run {run} turns pictures into others, and labels none.",
+            "a run that labels pictures",
+            "give another run",
+        )
     return config if task in (None, config.task) else config.model_copy(update={"task": task})
 
 

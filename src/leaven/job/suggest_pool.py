@@ -148,11 +148,9 @@ class BoxBeliefs(Beliefs):
         assert isinstance(other, BoxBeliefs)
         _same_classes(self, other)
         known = theirs >= 0
-        pair = [
-            one.keep(one.confidence >= 0.5)
-            for one in (self._labels.select(rows), other._labels.select(theirs.clamp_min(0)))
-        ]
-        return torch.where(known, box_disagreement(*pair, len(self.classes)), 0.0)
+        ours, others = self._labels.select(rows), other._labels.select(theirs.clamp_min(0))
+        ours, others = ours.keep(ours.confidence >= 0.5), others.keep(others.confidence >= 0.5)
+        return torch.where(known, box_disagreement(ours, others, len(self.classes)), 0.0)
 
     def _one(self, row: int) -> BoxLabels:
         return self._labels.select(torch.tensor([row]))

@@ -9,12 +9,17 @@ from leaven.data import Data, open_data
 from leaven.data.annotated_listing import TASKS
 from leaven.data.loading import Manner
 from leaven.data.open_annotated import open_annotated
+from leaven.data.open_captioned import open_captioned
+from leaven.data.open_pairs import open_pairs
 from leaven.errors import ConfigError
 from leaven.job.box_stage import BoxStage, MaskStage
 from leaven.job.class_stage import ClassStage
 from leaven.job.config import RunConfig
 from leaven.job.pixel_stage import PixelStage
+from leaven.job.promises import calibration_of, check_promise
 from leaven.job.stage import Stage
+from leaven.job.text_stage import TextStage
+from leaven.job.translation_stage import TranslationStage
 from leaven.methods import Method
 from leaven.models import trained_classes
 
@@ -25,32 +30,55 @@ STAGES: dict[str, type[Stage[Any]]] = {
     "segmentation": PixelStage,
     "detection": BoxStage,
     "instance": MaskStage,
+    "translation": TranslationStage,
+    "text-to-image": TextStage,
 }
 
 _CLASSES_ALONE = ("labels", "label_column", "truth_column", "labels_per_class", "features")
 _PLACES_ALONE = ("labelled", "annotations")
+_PAIRS_ALONE = ("pairs", "swap")
+_MODELS = ("model", "weights", "options")
+_FOREIGN: dict[str, tuple[str, ...]] = {
+    "classification": (*_PLACES_ALONE, *_PAIRS_ALONE),
+    "translation": (*_CLASSES_ALONE, *_MODELS, "labelled", "promise", "compare"),
+    "text-to-image": (
+        "truth_column",
+        "labels_per_class",
+        "features",
+        "weights",
+        "flip",
+        *_PLACES_ALONE,
+        *_PAIRS_ALONE,
+        "promise",
+        "compare",
+    ),
+}
+"""By task the options that mean nothing for it; of the others see ``check_task``."""
 _INSTEAD = {
     "labels": "--annotations, or masks beside the pictures",
     "labels_per_class": "--labelled, the number of pictures that keep their labels",
     "labelled": "--labels-per-class",
     "annotations": "--labels",
 }
+_NETWORKS = dict.fromkeys(_MODELS, "--set width=N, depth=N and the like; see `leaven methods`")
 
 
 def check_task(config: RunConfig) -> None:
-    """Refuses options that mean nothing for the task.
+    """Refuses options that mean nothing for the task, or without another one.
 
     Raises:
         ConfigError: one of them is set.
     """
-    foreign = _PLACES_ALONE if config.task == "classification" else _CLASSES_ALONE
-    for name in foreign:
-        if getattr(config, name) is not None:
+    check_promise(config)
+    fields = RunConfig.model_fields
+    instead = _NETWORKS if config.task == "translation" else _INSTEAD
+    for name in _FOREIGN.get(config.task, (*_CLASSES_ALONE, *_PAIRS_ALONE)):
+        if getattr(config, name) != fields[name].get_default(call_default_factory=True):
             option = "--" + name.replace("_", "-")
             raise ConfigError(
                 f"{option} is given for {config.task}.",
                 f"options for {config.task}",
-                f"use {_INSTEAD[name]}" if name in _INSTEAD else f"leave {option} out",
+                f"use {instead[name]}" if name in instead else f"leave {option} out",
             )
 
 
@@ -70,6 +98,31 @@ def opened(config: RunConfig, method: Method, progress: Progress | None) -> Data
             seed=config.seed,
             test_share=config.test_share,
             val_share=config.val_share,
+            calibration=calibration_of(config),
+            flip=config.flip,
+            manner=Manner(config.max_unreadable, progress=progress),
+        )
+    if config.task == "text-to-image":
+        return open_captioned(
+            config.data,
+            captions=config.labels,
+            column=config.label_column,
+            image_size=config.shape,
+            seed=config.seed,
+            test_share=config.test_share,
+            val_share=config.val_share,
+            manner=Manner(config.max_unreadable, progress=progress),
+        )
+    if config.task == "translation":
+        return open_pairs(
+            config.data,
+            pairs=config.pairs,
+            swap=config.swap,
+            other=config.annotations,
+            image_size=config.shape,
+            seed=config.seed,
+            test_share=config.test_share,
+            val_share=config.val_share,
             flip=config.flip,
             manner=Manner(config.max_unreadable, progress=progress),
         )
@@ -84,6 +137,7 @@ def opened(config: RunConfig, method: Method, progress: Progress | None) -> Data
         seed=config.seed,
         test_share=config.test_share,
         val_share=config.val_share,
+        calibration=calibration_of(config),
         flip=config.flip,
         max_unreadable=config.max_unreadable,
         progress=progress,

@@ -4,6 +4,7 @@ from leaven.labels.boxes import BoxLabels
 from leaven.labels.captions import Captions
 from leaven.labels.classes import UNKNOWN, ClassLabels, Source
 from leaven.labels.corrections import Correction, CorrectionLog
+from leaven.labels.described import Described
 from leaven.labels.masks import Masks
 from leaven.labels.pixels import VOID, PixelLabels
 from leaven.labels.store import LabelStore
@@ -16,6 +17,7 @@ __all__ = [
     "ClassLabels",
     "Correction",
     "CorrectionLog",
+    "Described",
     "LabelStore",
     "Masks",
     "PixelLabels",

@@ -11,8 +11,11 @@ from leaven.methods.base import Card, Fitted, Method
 
 __all__ = ["TASKS", "Card", "Fitted", "Method", "all_methods", "find_method"]
 
-TASKS = ("classification", "segmentation", "detection", "instance")
-"""What methods learn: a class for each picture, or for each pixel, boxes, or boxes with masks."""
+TASKS = (
+    "classification", "segmentation", "detection", "instance", "translation", "text-to-image",
+)  # fmt: skip
+"""What methods learn: a class for each picture, or for each pixel, boxes, or boxes with masks; or to
+turn pictures into others, or to make them of words."""
 
 
 def all_methods(task: str = "classification") -> dict[str, type[Method]]:

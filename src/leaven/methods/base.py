@@ -11,11 +11,11 @@ from torch import nn
 from typing_extensions import TypeVar
 
 from leaven.errors import ConfigError, nearest
-from leaven.labels import BoxLabels, ClassLabels, PixelLabels
+from leaven.labels import BoxLabels, Captions, ClassLabels, PixelLabels
 from leaven.models.classifier import Classifier
 
 N = TypeVar("N", bound=nn.Module, default=Classifier)
-L = TypeVar("L", bound=ClassLabels | PixelLabels | BoxLabels, default=ClassLabels)
+L = TypeVar("L", bound=ClassLabels | PixelLabels | BoxLabels | Captions | None, default=ClassLabels)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Fitted(Generic[N, L]):
 
     Attributes:
         model: the model to use.
-        labels: what is believed about ``data.unlabelled``, in its order.
+        labels: what is believed about ``data.unlabelled``, in its order; None of methods that make
+            pictures from other pictures.
         given: what is believed about ``data.labelled``, in its order, by a method that doubts what
             people said (see ``ClassLabels.believed``); None where their labels stand.
         note: what the method wants people to know about this run, in a sentence.

@@ -47,7 +47,7 @@ FIGURES: dict[str, Figure] = {
     "psnr": Figure("PSNR", "of the real pictures' signal to the difference; more is better", "dB"),
     "gradient_distance": Figure(
         "difference in sharpness",
-        "of the lengths of gradients, between made and real pictures; blurred pictures lack long ones",
+        "how far gradients would have to grow or shrink for made pictures to be as sharp as real ones",
     ),
     "colour_overlap": Figure(
         "overlap of colours", "of lightness, a and b (CIELAB), between made and real pictures"

@@ -112,6 +112,12 @@ def open_index(run: Path) -> Index:
             "check the path; `leaven run --out FOLDER` makes one",
         )
     task = RunConfig.read(run / "config.yaml").task
+    if task == "translation":
+        raise RunError(
+            f"The run {run} turns pictures into others, and labels none.",
+            "a run that labels pictures",
+            "look at its samples.png and report.html",
+        )
     store = LabelStore(run / "labels")
     rounds = store.rounds()
     for number in reversed(rounds[1:]):

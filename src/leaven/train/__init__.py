@@ -13,6 +13,7 @@ from leaven.train.checkpoint import Checkpoints
 from leaven.train.engine import Batch, Engine
 from leaven.train.keep import Keep
 from leaven.train.optimizer import Optimizer, Recipe
+from leaven.train.picture_trainer import PictureTrainer
 from leaven.train.pixel_trainer import PixelTrainer
 from leaven.train.rollback import Rollback
 from leaven.train.settings import Settings
@@ -29,6 +30,7 @@ __all__ = [
     "Engine",
     "Keep",
     "Optimizer",
+    "PictureTrainer",
     "PixelTrainer",
     "Recipe",
     "Rollback",

@@ -67,12 +67,12 @@ class BoxTrainer(Engine[BoxLabels]):
 
     def count_classes(self) -> Tensor:
         """(K,) labelled things of each class, groups left out."""
-        labels = self.data.labelled.labels
+        labels = self.drawn.labels
         things = labels.classes[~labels.crowd].cpu()
         return torch.bincount(things, minlength=len(self.data.classes)).float()
 
     def watch(self, prior: Tensor | None) -> Health:
-        labelled = self.data.labelled.labels
+        labelled = self.drawn.labels
         return Health(
             len(self.data.classes),
             prior=prior,
@@ -144,4 +144,6 @@ class BoxTrainer(Engine[BoxLabels]):
             return
         rows, sizes = found_rows(self.data.train, labels, given)
         names = list(self.data.train.names)
-        self.label_store.write_boxes(number, names, rows, sizes, self.data.classes)
+        self.label_store.write_boxes(
+            self.first_round + number, names, rows, sizes, self.data.classes
+        )

@@ -25,6 +25,8 @@ from leaven.data.dataset import T
 from leaven.draws import Draws
 from leaven.errors import RunError
 from leaven.labels import LabelStore
+from leaven.models.files import WEIGHTS
+from leaven.models.weights import read_weights
 from leaven.quality import Health
 from leaven.train.checkpoint import Checkpoints
 from leaven.train.curves import step_curves
@@ -76,13 +78,18 @@ class Engine(ABC, Generic[T]):
         folder: the run folder; None keeps nothing on disk.
         settings: how to compute.
         resume: go on from the newest whole checkpoint in ``folder``, if there is one.
+        drawn: (n,) bool, the labelled items of ``data.train`` that tell how frequent the classes
+            are; all of them when None. Labels that people gave to the most doubtful items do not.
 
     Attributes:
         data: ``data`` where the computing is done; give this to the method.
         draws: the randomness of views and parts.
-        prior: (K,) the share of each class in what is labelled; equal shares without labels.
+        drawn: the labelled items that tell how frequent the classes are.
+        prior: (K,) the share of each class in ``drawn``; equal shares without labels.
         step: steps so far, over all loops.
         last_round: the number of the newest round of labels, -1 before the first.
+        first_round: what these numbers are counted from in the store.
+        started: whether a network began with the weights that ``start_from`` gave.
         available: the share of the budget that the shares of ``steps`` divide; less than 1 once a
             pilot has spent some.
         health: what is watched; its findings tell people what went wrong.
@@ -95,6 +102,7 @@ class Engine(ABC, Generic[T]):
         settings: Settings | None = None,
         *,
         resume: bool = False,
+        drawn: Tensor | None = None,
     ) -> None:
         self.settings = settings = settings or Settings()
         self.folder = folder
@@ -104,6 +112,9 @@ class Engine(ABC, Generic[T]):
         self.is_main = processes.is_main_process
         self.precision = find_precision(settings.precision, self.device)
         self.data = data.to(self.device)
+        self.drawn = self.data.labelled
+        if drawn is not None and bool(drawn.any()):
+            self.drawn = self.data.train.subset(drawn)
         self.draws = Draws(settings.seed, self.device, self.rank, self.world)
         self.step, self.seconds, self.images_seen = 0, 0.0, 0
         self.threads = settings.threads
@@ -115,12 +126,14 @@ class Engine(ABC, Generic[T]):
         self.journal = Journal(folder if self.is_main else None)
         self.label_store = LabelStore(folder / "labels") if folder and self.is_main else None
         self.checkpoints = Checkpoints(folder / "checkpoints") if folder else None
-        self.last_round = -1
+        self.last_round, self.first_round = -1, 0
         self.available = 1.0
         self._registered: dict[str, Stateful] = {"health": self.health}
         self._scope: tuple[str, ...] = ()
         self._entered: dict[tuple[str, ...], int] = {}
         self._models_built = 0
+        self._start: dict[str, Tensor] | None = None
+        self.started = False
         self._progress = 0.0
         self._loop_began = time.monotonic()
         self._last_checkpoint = time.monotonic()
@@ -149,7 +162,7 @@ class Engine(ABC, Generic[T]):
 
     @abstractmethod
     def count_classes(self) -> Tensor:
-        """(K,) float32, how often each class occurs in what is labelled."""
+        """(K,) float32, how often each class occurs in ``drawn``."""
 
     def watch(self, prior: Tensor | None) -> Health:
         """What watches the run; ``prior`` (K,) are the shares of the classes, where known."""
@@ -175,7 +188,29 @@ class Engine(ABC, Generic[T]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed * 7919 + self._models_built)
             model = build(*self._statistics)
+        self._begin(model)
         return self.placed(model).train()
+
+    def start_from(self, folder: Path, first_round: int) -> None:
+        """Goes on where an earlier round of the same run ended.
+
+        The first network of the kind of the model in ``folder`` that the method builds begins with
+        its weights; further ones begin anew, for two networks of one method are to differ. Rounds
+        of labels are numbered from ``first_round``.
+        """
+        self.first_round = first_round
+        file = folder / WEIGHTS
+        self._start = read_weights(file) if file.is_file() else None
+
+    def _begin(self, model: nn.Module) -> None:
+        """Gives ``model`` the weights to start from, where it is the one that they are of."""
+        if self._start is None:
+            return
+        own = model.state_dict()
+        shapes = {name: value.shape for name, value in self._start.items()}
+        if shapes == {name: value.shape for name, value in own.items()}:
+            model.load_state_dict(self._start)
+            self._start, self.started = None, True
 
     def placed(self, model: M) -> M:
         """A model on the device, in the precision of the run."""
@@ -211,9 +246,10 @@ class Engine(ABC, Generic[T]):
         if self._checkpoint is not None and name in self._checkpoint["registered"]:
             found = dict(self._checkpoint["registered"][name])
         else:
-            before = dict(self._registered)
+            before, start = dict(self._registered), self._start
+            self._start = None  # what is found out beforehand must not know the labels already
             found = make()
-            self._registered = before
+            self._registered, self._start = before, start
         self.keep(name, **found)
         return found
 
@@ -227,8 +263,8 @@ class Engine(ABC, Generic[T]):
         most: int | None = None,
         name: str = "train",
         watch: nn.Module | None = None,
-        streams: Mapping[str, Stream] | None = None,
-        **named: Stream,
+        streams: Mapping[str, Stream[Any]] | None = None,
+        **named: Stream[Any],
     ) -> Iterator[Batch]:
         """Yields batches until ``share`` of the run's budget is spent.
 
@@ -345,6 +381,7 @@ class Engine(ABC, Generic[T]):
         others: dict[str, Tensor] | None = None,
         boxes: Tensor | None = None,
         detections: Tensor | None = None,
+        told: Tensor | None = None,
         **scalars: Tensor,
     ) -> None:
         """Takes note of a step for logs and health; nothing is copied from the device here.
@@ -362,6 +399,7 @@ class Engine(ABC, Generic[T]):
                 a known truth, as a curve.
             boxes: (B,) pseudo-boxes of each picture that the student learns from.
             detections: (B,) what the teacher found in each picture, before any threshold.
+            told: 0-d, the share of patches, half of them real, that a critic told right.
             scalars: 0-d tensors, anything else worth a curve.
         """
         if truth is None and items is not None:
@@ -370,8 +408,10 @@ class Engine(ABC, Generic[T]):
         values |= step_curves(weight, proposed, student, truth, others or {})
         if boxes is not None:
             values["boxes_per_picture"] = boxes.detach().float().mean()
+        if told is not None:
+            values["critic_right"] = told.detach().float()
         self._meter.add(values)
-        observed = (weight, proposed, confidence, student, losses, boxes, detections)
+        observed = (weight, proposed, confidence, student, losses, boxes, detections, told)
         if any(part is not None for part in observed):
             self.health.observe(
                 weight=weight,
@@ -382,6 +422,7 @@ class Engine(ABC, Generic[T]):
                 threshold=threshold,
                 boxes=boxes,
                 detections=detections,
+                told=told,
             )
 
     def truth(self, items: Tensor, stream: str = "unlabelled") -> Any:
@@ -474,7 +515,7 @@ class Engine(ABC, Generic[T]):
             return self.step % self.settings.checkpoint_steps == 0
         return time.monotonic() - self._last_checkpoint >= self.settings.checkpoint_seconds
 
-    def _save(self, place: tuple[str, ...], streams: dict[str, Stream], step: int) -> None:
+    def _save(self, place: tuple[str, ...], streams: dict[str, Stream[Any]], step: int) -> None:
         self._last_checkpoint = time.monotonic()
         if not self.is_main or self.checkpoints is None:
             return
@@ -530,7 +571,7 @@ class Engine(ABC, Generic[T]):
         if saved["cuda"] and self.device.type == "cuda":
             torch.cuda.set_rng_state_all(saved["cuda"])
 
-    def _restore_loop(self, streams: dict[str, Stream]) -> tuple[int, float]:
+    def _restore_loop(self, streams: dict[str, Stream[Any]]) -> tuple[int, float]:
         """Restores everything for the loop of the checkpoint; its step and the seconds in it."""
         self._restore(strict=True)
         saved = self._checkpoint

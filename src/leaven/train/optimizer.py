@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-Schedule = Literal["constant", "cosine", "cosine-7/16", "poly", "step"]
+Schedule = Literal["constant", "cosine", "cosine-7/16", "inverse", "poly", "step"]
 
 
 class Recipe(BaseModel):
@@ -35,8 +35,9 @@ class Recipe(BaseModel):
     def factor(self, progress: float) -> float:
         """The learning rate relative to ``lr`` at ``progress`` in [0, 1].
 
-        cosine: ``(1 + cos(pi p)) / 2``; cosine-7/16 (FixMatch): ``cos(7 pi p / 16)``; poly:
-        ``(1 - p)^0.9``; step: a tenth after each milestone. After ``wait``, during ``warmup`` the factor rises from 0.
+        cosine: ``(1 + cos(pi p)) / 2``; cosine-7/16 (FixMatch): ``cos(7 pi p / 16)``; inverse
+        (DANN): ``(1 + 10 p)^-0.75``; poly: ``(1 - p)^0.9``; step: a tenth after each milestone. After
+        ``wait``, during ``warmup`` the factor rises from 0.
         """
         if progress < self.wait:
             return 0.0
@@ -49,6 +50,8 @@ class Recipe(BaseModel):
                 return 0.5 * (1 + math.cos(math.pi * progress))
             case "cosine-7/16":
                 return math.cos(7 * math.pi * progress / 16)
+            case "inverse":
+                return float((1 + 10 * progress) ** -0.75)
             case "poly":
                 return float((1 - progress) ** 0.9)
             case "step":

@@ -34,7 +34,7 @@ class PixelTrainer(Engine[PixelMaps]):
 
     def count_classes(self) -> Tensor:
         """(K,) labelled pixels of each class."""
-        labels, count = self.data.labelled.labels, len(self.data.classes)
+        labels, count = self.drawn.labels, len(self.data.classes)
         counts = torch.zeros(count + 1)
         for start in range(0, len(labels), BATCH):
             classes = labels[torch.arange(start, min(start + BATCH, len(labels)))].cpu()
@@ -112,5 +112,5 @@ class PixelTrainer(Engine[PixelMaps]):
         if self.label_store is None or self.replaying:
             return
         self.label_store.write_pixels(
-            number, found_pixels(self.data.train, labels), self.data.classes
+            self.first_round + number, found_pixels(self.data.train, labels), self.data.classes
         )

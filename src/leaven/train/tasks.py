@@ -7,6 +7,7 @@ from typing import Any
 from leaven.errors import ConfigError, nearest
 from leaven.train.box_trainer import BoxTrainer
 from leaven.train.engine import Engine
+from leaven.train.picture_trainer import PictureTrainer
 from leaven.train.pixel_trainer import PixelTrainer
 from leaven.train.trainer import Trainer
 
@@ -15,6 +16,8 @@ _TRAINERS: dict[str, type[Engine[Any]]] = {
     "segmentation": PixelTrainer,
     "detection": BoxTrainer,
     "instance": BoxTrainer,
+    "text-to-image": PictureTrainer,
+    "translation": PictureTrainer,
 }
 
 

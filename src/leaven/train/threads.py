@@ -47,14 +47,15 @@ def fastest(counts: list[int], work: Callable[[], None], seconds: float = 0.5) -
 
 def choose_threads(model: nn.Module, images: Tensor) -> int:
     """The fastest number of threads for a training step of ``model`` on ``images``."""
+    twin = copy.deepcopy(model).train()
+    return fastest_here(lambda: twin(images).square().mean().backward())
+
+
+def fastest_here(work: Callable[[], None]) -> int:
+    """The fastest number of threads for ``work`` on this machine; what it draws is forgotten."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     counts = candidates(cores or 1)
     if len(counts) == 1:
         return 1
-    twin = copy.deepcopy(model).train()
-
-    def work() -> None:
-        twin(images).square().mean().backward()
-
     with torch.random.fork_rng(devices=[]):
         return fastest(counts, work)

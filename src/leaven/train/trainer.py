@@ -18,7 +18,7 @@ class Trainer(Engine[Tensor]):
     """Services for one run of one method that learns a class for each picture; see ``Engine``."""
 
     def count_classes(self) -> Tensor:
-        labels = self.data.labelled.labels.cpu()
+        labels = self.drawn.labels.cpu()
         return torch.bincount(labels, minlength=len(self.data.classes)).float()
 
     def model(self, *, dropout: float = 0.0) -> Classifier:
@@ -78,7 +78,9 @@ class Trainer(Engine[Tensor]):
         if given is not None:
             merged = merged.filled(given.cpu(), rows=train.known)
         merged = merged.filled(labels.cpu())
-        self.label_store.write(number, train.names, merged, self.data.classes, truth=train.truth)
+        self.label_store.write(
+            self.first_round + number, train.names, merged, self.data.classes, truth=train.truth
+        )
 
     @property
     def _model_name(self) -> str:
