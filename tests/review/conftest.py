@@ -247,7 +247,7 @@ def server():
 
 @contextmanager
 def in_this_process(run):
-    """The server in a thread, for tests that do not kill it: ready at once."""
+    """The server in a thread, for tests that do not kill it."""
     import uvicorn
 
     token = new_token()
@@ -258,6 +258,9 @@ def in_this_process(run):
         )
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
+        end = time.monotonic() + 60
+        while not server.started and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
         try:
             yield SimpleNamespace(address=address)
         finally:
