@@ -17,6 +17,19 @@ from leaven.quality import classification_metrics
 from leaven.quality.acquisition import UNCERTAINTY, Pool, choose
 from leaven.train import Budget, Settings, trainer_of
 
+COMPARED = (
+    "random",
+    "auto",
+    "typical",
+    "uncertain-diverse",
+    "badge",
+    "k-center",
+    "margin",
+    "entropy",
+    "promise",
+)
+"""Strategies that are compared."""
+
 
 @dataclass(frozen=True)
 class Rounds:

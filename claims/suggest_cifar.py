@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from claims.harness import Claim, Gain, NearBest
-from claims.label_rounds import Rounds, labels_spent
+from claims.label_rounds import COMPARED, Rounds, labels_spent
 from claims.patch_features import on_patches
 from claims.sources import cifar10
 from leaven.data import Data
@@ -24,18 +24,6 @@ ROUNDS = Rounds(
     model="linear",
     steps=150,
     levels=(0.3, 0.35),
-)
-
-COMPARED = (
-    "random",
-    "auto",
-    "typical",
-    "uncertain-diverse",
-    "badge",
-    "k-center",
-    "margin",
-    "entropy",
-    "promise",
 )
 
 CLAIM = Claim(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claims.harness import Claim, Gain, NearBest
-from claims.label_rounds import Rounds, labels_spent
+from claims.label_rounds import COMPARED, Rounds, labels_spent
 from claims.sources import digits
 from leaven.methods import find_method
 
@@ -14,18 +14,6 @@ ROUNDS = Rounds(
     model="cnn-small",
     steps=150,
     levels=(0.8, 0.85, 0.9),
-)
-
-COMPARED = (
-    "random",
-    "auto",
-    "typical",
-    "uncertain-diverse",
-    "badge",
-    "k-center",
-    "margin",
-    "entropy",
-    "promise",
 )
 
 CLAIM = Claim(

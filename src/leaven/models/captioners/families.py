@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,8 +40,9 @@ class _Processed(Captioner):
             )
         )
 
+    @abstractmethod
     def _prompt(self, instruction: str) -> str:
-        raise NotImplementedError
+        """The prompt of one picture, in the form that the model was trained with."""
 
     def _marks(self) -> list[str]:
         mark = getattr(self.processor, "image_token", None)
