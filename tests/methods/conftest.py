@@ -18,6 +18,7 @@ from leaven.data import Data, ImageSet, MemoryPixels, PairedPictures
 from leaven.data.pixel_maps import PixelMaps
 from leaven.labels import BoxLabels, Captions, Masks
 from leaven.methods import Fitted, Method
+from leaven.models import build_model, save_model
 from leaven.train import Budget, Optimizer, Settings, Trainer
 from leaven.train.box_trainer import BoxTrainer
 from leaven.train.picture_trainer import PictureTrainer
@@ -258,3 +259,30 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of the journal without what depends on the clock."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: v for name, v in line.items() if name not in CLOCK} for line in lines]
+
+
+@pytest.fixture(scope="session")
+def digits_source(digits_data, tmp_path_factory):
+    """(passes) -> a folder with a network that has learnt 640 digits, so many times each."""
+
+    def make(passes: int):
+        torch.manual_seed(0)
+        model = build_model(
+            "cnn-small",
+            digits_data.classes,
+            digits_data.shape,
+            mean=(0.3,),
+            std=(0.4,),
+            options={"width": 8},
+        )
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        train = digits_data.train
+        images, truth = train.pixels.batch(torch.arange(640)), train.truth[:640]
+        for _ in range(passes):
+            for batch, targets in zip(images.split(64), truth.split(64), strict=True):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(batch), targets).backward()
+                optimizer.step()
+        return save_model(model.eval(), tmp_path_factory.mktemp("source"))
+
+    return make

@@ -12,7 +12,7 @@ from leaven.data import MemoryPixels
 from leaven.draws import Draws
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.methods.classification.shot import Shot
-from leaven.models import Classifier, build_model, save_model
+from leaven.models import Classifier
 from leaven.models.classifier import ModelSpec
 from leaven.propose import predict
 from leaven.quality.accuracy import agreement
@@ -20,21 +20,8 @@ from leaven.train import Budget, Settings, Trainer
 
 
 @pytest.fixture(scope="module")
-def source(digits_data, tmp_path_factory):
-    """A folder with a network that has learnt the digits."""
-    torch.manual_seed(0)
-    data = digits_data
-    model = build_model(
-        "cnn-small", data.classes, data.shape, mean=(0.3,), std=(0.4,), options={"width": 8}
-    )
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    images, truth = data.train.pixels.batch(torch.arange(640)), data.train.truth[:640]
-    for _ in range(6):
-        for batch, targets in zip(images.split(64), truth.split(64), strict=True):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(batch), targets).backward()
-            optimizer.step()
-    return save_model(model.eval(), tmp_path_factory.mktemp("source"))
+def source(digits_source):
+    return digits_source(6)
 
 
 @pytest.fixture(scope="module")

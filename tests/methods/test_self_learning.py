@@ -13,7 +13,7 @@ import leaven
 from leaven.data import MemoryPixels
 from leaven.errors import ConfigError, DataError, ModelError
 from leaven.methods.classification.self_learning import SelfLearning
-from leaven.models import OnBatches, build_model, save_model
+from leaven.models import OnBatches
 from leaven.train import Budget, Settings, Trainer
 
 POINTS = torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
@@ -130,21 +130,8 @@ def test_soft_labels_from_another_teacher_at_equal_temperatures_do_not_move_a_tw
 
 
 @pytest.fixture(scope="module")
-def source(digits_data, tmp_path_factory):
-    """A folder with a network that has seen the digits."""
-    torch.manual_seed(0)
-    data = digits_data
-    model = build_model(
-        "cnn-small", data.classes, data.shape, mean=(0.3,), std=(0.4,), options={"width": 8}
-    )
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    images, truth = data.train.pixels.batch(torch.arange(640)), data.train.truth[:640]
-    for _ in range(4):
-        for batch, targets in zip(images.split(64), truth.split(64), strict=True):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(batch), targets).backward()
-            optimizer.step()
-    return save_model(model.eval(), tmp_path_factory.mktemp("source"))
+def source(digits_source):
+    return digits_source(4)
 
 
 @pytest.fixture(scope="module")
