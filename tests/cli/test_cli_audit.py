@@ -238,6 +238,9 @@ def test_boxes_and_masks_are_audited(leaven, scenes, tmp_path, task, data):
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert summary["labels"]["judged"] == summary["labels"]["by_folds"] == 12
+    agreed = summary["labels"]["agreement_miou" if data == "maps" else "agreement_map50"]
+    weak = [note for note in summary["notes"] if "the models are weak" in note]
+    assert 0 <= agreed <= 1 and bool(weak) == (agreed < 0.5)
     rows = pq.read_table(tmp_path / "out" / "audit.parquet").to_pylist()
     if data == "boxes":
         unreadable = [row["item"] for row in rows if row["fault"] == "unreadable"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 import leaven
 from leaven.data import embedded_captions
-from leaven.errors import ConfigError, DataError, RunError
+from leaven.errors import ConfigError, DataError, ModelError, RunError
 from leaven.job import text_stage
 from leaven.labels import LabelStore
 from leaven.methods.generation.pixart_alpha import PixArtAlpha
@@ -173,3 +173,45 @@ def test_the_usual_budget_is_that_of_the_task():
     assert RunConfig.make(task="text-to-image").settled().settled().budget == "3600"
     assert RunConfig.make(task="text-to-image", budget=2000).settled().budget == "2000"
     assert RunConfig.make().settled().budget == "2000"
+
+
+def test_made_pictures_are_compared_with_real_ones_where_an_extractor_is_named(photos, tmp_path):
+    result = leaven.run(
+        photos, out=tmp_path / "run", extractor="pixels", test_share=0.5, image_size=16,
+        **{**OPTIONS, "set": {**OPTIONS["set"], "base": 8}},
+    )  # fmt: skip
+    metrics = result.metrics
+    assert metrics["fid"] > 0
+    assert 0 <= metrics["precision"] <= 1
+    assert 0 <= metrics["recall"] <= 1
+    notes = " ".join(finding["text"] for finding in result.summary["health"])
+    assert "6 made and 6 real pictures by pixels" in notes
+    assert "(FID)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_too_few_pictures_are_not_compared(photos, tmp_path):
+    result = leaven.run(
+        photos, out=tmp_path / "run", extractor="pixels", test_share=0.2, image_size=16,
+        **{**OPTIONS, "set": {**OPTIONS["set"], "base": 8}},
+    )  # fmt: skip
+    assert result.metrics["fid"] is None
+    assert "too few" in " ".join(finding["text"] for finding in result.summary["health"])
+
+
+def test_a_wrong_extractor_is_said_before_anything_is_trained(photos, tmp_path):
+    with pytest.raises(ModelError, match="no backbone 'nothing'"):
+        leaven.run(photos, out=tmp_path / "run", extractor="nothing", image_size=16, **OPTIONS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_among_the_hyperparameters_are_kept_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t5").mkdir()
+    values = {"words": "t5", "latents": "identity", "teacher": "dit", "batch": 4}
+    assert PixArtAlpha.whole_paths(values) == {
+        "words": str(tmp_path / "t5"), "latents": "identity", "teacher": str(tmp_path / "dit"),
+        "batch": 4,
+    }  # fmt: skip
+    assert PixArtAlpha.whole_paths({"words": "table", "teacher": None}) == {
+        "words": "table", "teacher": None,
+    }  # fmt: skip

@@ -27,6 +27,7 @@ COMMANDS = {
     "review": "Look at the labels of a run in the browser and correct the doubtful ones.",
     "corrections": "Record the corrections that people made in Label Studio or CVAT.",
     "caption": "Write captions of pictures with an image-to-text model.",
+    "plan": "Say what it costs to train a generator: GPU-days of a plan in stages.",
     "audit": "Find what is wrong with a data set: labels, copies, leaks, broken pictures.",
     "report": "Write the HTML report of a run again.",
     "doctor": "Look at this machine and installation, and say what to do.",

@@ -64,6 +64,7 @@ def run(
         str | None, _data("pairs", metavar="auto|folders|side-by-side|maps|grey|edges")
     ] = None,
     swap: Annotated[bool | None, _data("swap", "--swap/--no-swap")] = None,
+    extractor: Annotated[str | None, _data("extractor", metavar="BACKBONE")] = None,
     test_share: Annotated[float | None, _data("test_share")] = None,
     val_share: Annotated[float | None, _data("val_share")] = None,
     promise: Annotated[float | None, _promise("promise", metavar="SHARE")] = None,

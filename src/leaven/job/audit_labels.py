@@ -28,6 +28,8 @@ from leaven.propose.boxes import predict_boxes
 from leaven.propose.dense import predict_maps
 from leaven.quality.audit import AuditFinding, box_errors, label_errors, pixel_errors
 from leaven.quality.audit.findings import Box
+from leaven.quality.detection import detection_scores
+from leaven.quality.segmentation import SegmentationMeter
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,13 @@ class LabelAudit:
     notes: list[str] = field(default_factory=list)
     judges: list[Judge] = field(default_factory=list)
     rows: Tensor | None = None
+
+    def weak(self, how: str, more: str = "--budget") -> None:
+        """Says that the models hardly agree with what is given."""
+        self.notes.append(
+            f"The models {how}: either many are wrong, or the models are weak and accuse right "
+            f"labels. A larger {more} helps."
+        )
 
 
 def audit_labels(
@@ -146,10 +155,7 @@ def _classes(
     agreed = float((errors.suggested[judged] == images.labels[judged]).float().mean())
     found.about |= {"agreement": round(agreed, 4), "wrong_share": round(errors.share, 4)}
     if agreed < WEAK:
-        found.notes.append(
-            f"The models agree with {100 * agreed:.0f} % of the given labels: either many are wrong, "
-            "or the models are weak and accuse right labels. A larger --budget or --features helps."
-        )
+        found.weak(f"agree with {100 * agreed:.0f} % of the given labels", "--budget or --features")
     for item in errors.items.tolist():
         given, suggested = int(images.labels[item]), int(errors.suggested[item])
         row, right = int(whole.rows[item]), float(errors.quality[item])
@@ -180,7 +186,13 @@ def _boxes(whole: Audited, images: ImageSet[BoxLabels], found: LabelAudit) -> No
         return
     order = torch.cat(items)
     found.about["judged"] = len(order)
-    faults = box_errors(images.labels.select(order), BoxLabels.joined(parts), len(whole.classes))
+    labels, seen = images.labels.select(order).cpu(), BoxLabels.joined(parts).cpu()
+    if bool((~labels.crowd).any()):
+        agreed = detection_scores(seen, labels, len(whole.classes)).metrics()["map50"]
+        found.about["agreement_map50"] = round(agreed, 4)
+        if agreed < WEAK:
+            found.weak(f"find the given boxes with an AP50 of {100 * agreed:.0f} %")
+    faults = box_errors(labels, seen, len(whole.classes))
     sentence = {
         "class": "a box of {given} looks like {suggested}",
         "place": "a box of {given} lies elsewhere",
@@ -209,13 +221,16 @@ def _pixels(whole: Audited, images: ImageSet[Any], found: LabelAudit) -> None:
     if order is None:
         return
     found.about["judged"] = len(order)
+    meter = SegmentationMeter(len(whole.classes), border=0)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for judge in found.judges:
             start = 0
             for probs in predict_maps(judge.model, images.subset(judge.items).pixels, _BATCH):
                 index = judge.items[start : start + len(probs)]
-                yield images.labels[index].cpu(), probs.cpu()
+                given = images.labels[index].cpu()
+                meter.add(probs.argmax(1).cpu(), given)
+                yield given, probs.cpu()
                 start += len(probs)
 
     for fault in pixel_errors(batches, len(whole.classes)):
@@ -232,6 +247,13 @@ def _pixels(whole: Audited, images: ImageSet[Any], found: LabelAudit) -> None:
                 suggested=suggested,
             )
         )
+    if not int(meter.counts.sum()):
+        return
+    # The batches went by several times, each time alike: shares are those of one time.
+    agreed = meter.metrics()["miou"]
+    found.about["agreement_miou"] = round(agreed, 4)
+    if agreed < WEAK:
+        found.weak(f"agree with the given classes of pixels with a mean IoU of {100 * agreed:.0f} %")
 
 
 def _placed(whole: Audited, item: int, box: Box, **said: Any) -> AuditFinding:

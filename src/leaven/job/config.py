@@ -66,6 +66,12 @@ class RunConfig(BaseModel):
     swap: bool = Field(
         False, description="translation: the other way, as from photos to label maps"
     )
+    extractor: str | None = Field(
+        None,
+        description="translation and text-to-image: compare made pictures with real ones by features "
+        "of this network (FID, KID, precision, recall): timm:NAME, torchvision:NAME, openclip:NAME, "
+        "pixels, or the folder of a run",
+    )
     labels: Path | None = Field(
         None,
         description="CSV file with the columns file and label; text-to-image: a file of captions, or "

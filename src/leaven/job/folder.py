@@ -12,6 +12,7 @@ from leaven.data.embedded import DIGITS
 from leaven.data.embedded_scenes import SCENES
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
+from leaven.methods import find_method
 
 LEAST_FREE = 200 * 2**20
 """Bytes that have to be free before a run starts: checkpoints, labels and the report of a small run."""
@@ -91,7 +92,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _with_whole_paths(config: RunConfig) -> RunConfig:
     """With absolute paths of what is read, so that the run can be resumed from anywhere."""
-    changes: dict[str, Any] = {}
+    method = find_method(config.method, config.task)
+    changes: dict[str, Any] = {"set": method.whole_paths(config.set)}
     if config.data not in (DIGITS, SCENES) and Path(config.data).exists():
         changes["data"] = str(Path(config.data).resolve())
     for name in ("labels", "annotations"):

@@ -37,9 +37,10 @@ STAGES: dict[str, type[Stage[Any]]] = {
 _CLASSES_ALONE = ("labels", "label_column", "truth_column", "labels_per_class", "features")
 _PLACES_ALONE = ("labelled", "annotations")
 _PAIRS_ALONE = ("pairs", "swap")
+_PICTURES_ALONE = ("extractor",)
 _MODELS = ("model", "weights", "options")
 _FOREIGN: dict[str, tuple[str, ...]] = {
-    "classification": (*_PLACES_ALONE, *_PAIRS_ALONE),
+    "classification": (*_PLACES_ALONE, *_PAIRS_ALONE, *_PICTURES_ALONE),
     "translation": (*_CLASSES_ALONE, *_MODELS, "labelled", "promise", "compare"),
     "text-to-image": (
         "truth_column",
@@ -72,7 +73,7 @@ def check_task(config: RunConfig) -> None:
     check_promise(config)
     fields = RunConfig.model_fields
     instead = _NETWORKS if config.task == "translation" else _INSTEAD
-    for name in _FOREIGN.get(config.task, (*_CLASSES_ALONE, *_PAIRS_ALONE)):
+    for name in _FOREIGN.get(config.task, (*_CLASSES_ALONE, *_PAIRS_ALONE, *_PICTURES_ALONE)):
         if getattr(config, name) != fields[name].get_default(call_default_factory=True):
             option = "--" + name.replace("_", "-")
             raise ConfigError(

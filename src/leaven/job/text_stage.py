@@ -54,6 +54,13 @@ class TextStage(PictureStage):
         found["denoising_error_without_captions"] = self.error(model, held_out, told=False)
         if self.data.name == EMBEDDED_NAME:
             found |= self.reading(model, held_out)
+        if self.extractor is not None:
+            real = (
+                held_out.pixels.batch(index)
+                for index in torch.arange(len(held_out)).split(_AT_ONCE)
+            )
+            made = self.made(model, held_out.labels[torch.arange(len(held_out))])
+            found |= self.compared(real, [made], len(held_out))
         return found
 
     def error(self, model: TextToPicture, images: ImageSet[Described], *, told: bool) -> float:

@@ -62,7 +62,13 @@ class TranslationStage(PictureStage):
         found = meter.metrics()
         if self.data.classes:
             found |= self.of_maps(held_out, parts)
-        return {name: found.get(name) for name in self.names}
+        real = (held_out.labels[index] for index in _parts(held_out))
+        compared = self.compared(real, parts, len(held_out))
+        return {name: found.get(name) for name in self.names} | compared
+
+    @staticmethod
+    def made_shape(data: Data[PairedPictures]) -> tuple[int, ...]:
+        return data.train.labels.shape
 
     def made(self, model: UNetTranslator, given: Tensor, first: int = 0) -> Tensor:
         """What ``model`` makes of pictures, of which ``first`` is the number of the first."""
@@ -85,10 +91,10 @@ class TranslationStage(PictureStage):
         found = fcn_score(segment, zip(made, truth, strict=True), len(classes))
         best = fcn_score(segment, zip(real, truth, strict=True), len(classes))
         if best["miou"] < WEAK:
-            self.note = (
-                f"{self.note} The segmenter of the FCN score has a mean IoU of {best['miou']:.2f} on "
-                "real pictures: the score says little here."
-            ).strip()
+            self.add_note(
+                f"The segmenter of the FCN score has a mean IoU of {best['miou']:.2f} on real "
+                "pictures: the score says little here."
+            )
         scores = {f"fcn_{name}": value for name, value in found.items()}
         return scores | {"fcn_real_miou": best["miou"]}
 

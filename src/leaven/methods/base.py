@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
@@ -16,6 +17,10 @@ from leaven.models.classifier import Classifier
 
 N = TypeVar("N", bound=nn.Module, default=Classifier)
 L = TypeVar("L", bound=ClassLabels | PixelLabels | BoxLabels | Captions | None, default=ClassLabels)
+
+_LOCAL = "a name, or a local folder"
+NameOrFolder = Annotated[str, _LOCAL]
+"""The type of a hyperparameter that names something published, or a folder of this machine."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,17 @@ class Method(BaseModel, ABC):
             return cls.model_validate(nested)
         except ValidationError as error:
             raise _explained(cls, error) from None
+
+    @classmethod
+    def whole_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Hyperparameters by name with absolute paths, so that they hold in any working folder."""
+        whole = dict(values)
+        for name, field in cls.model_fields.items():
+            path = values.get(name)
+            always = Path in (field.annotation, *get_args(field.annotation))
+            if path and (always or (_LOCAL in field.metadata and Path(path).exists())):
+                whole[name] = str(Path(path).resolve())
+        return whole
 
     @classmethod
     def hyperparameters(cls) -> list[tuple[str, str, Any, str]]:

@@ -130,7 +130,6 @@ def _row(one: AuditFinding) -> Record:
 def _facts(summary: Record) -> list[tuple[str, str]]:
     data, labels = summary["data"], summary["labels"]
     splits = ", ".join(f"{name} {words.count(n)}" for name, n in data["splits"].items())
-    agreement = labels.get("agreement")
     rows = [
         (
             "pictures",
@@ -142,7 +141,9 @@ def _facts(summary: Record) -> list[tuple[str, str]]:
         ("labels judged", words.count(labels.get("judged"))),
         ("by nets that learnt from the others", words.count(labels.get("by_folds"))),
         ("by the model of the run", words.count(labels.get("by_run"))),
-        ("models agree with the given label", words.percent(agreement)),
+        ("models agree with the given label", words.percent(labels.get("agreement"))),
+        ("AP50 of models and given boxes", words.percent(labels.get("agreement_map50"))),
+        ("mean IoU of models and given pixels", words.percent(labels.get("agreement_miou"))),
         ("seed, budget", f"{summary['seed']}, {summary['budget']}"),
         ("time", words.duration(summary["seconds"])),
     ]

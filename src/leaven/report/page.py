@@ -54,7 +54,7 @@ def render(run: Path) -> str:
             content(read_run(run)),
             style=own("report.css"),
             script=script,
-            script_hash=_hash(script),
+            script_hash=script_hash(script),
         )
     )
 
@@ -78,6 +78,6 @@ def own(name: str) -> Markup:
     return Markup((resources.files("leaven.report") / "templates" / name).read_text("utf-8"))
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     """The hash by which the page's security policy knows its own script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

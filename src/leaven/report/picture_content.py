@@ -43,6 +43,17 @@ FIGURES: dict[str, Figure] = {
     "denoising_error_without_captions": Figure(
         "the same without captions", "the difference is what captions tell", ""
     ),
+    "fid": Figure(
+        "Fréchet distance (FID)", "of features of made and real pictures; less is better", ""
+    ),
+    "kid": Figure("kernel distance (KID)", "of the same; less is better, 0 is the best", ""),
+    "kid_std": Figure("spread of the kernel distance", "between subsets of the pictures", ""),
+    "precision": Figure("precision", "of made pictures, near a real one"),
+    "recall": Figure("recall", "of real pictures, near a made one"),
+    "density": Figure(
+        "density", "real neighbourhoods around a made picture; 1 is as many as expected", ""
+    ),
+    "coverage": Figure("coverage", "of real pictures with a made one among their nearest"),
     "l1": Figure("difference", "mean difference of pixels from the real pictures; less is better"),
     "psnr": Figure("PSNR", "of the real pictures' signal to the difference; more is better", "dB"),
     "gradient_distance": Figure(

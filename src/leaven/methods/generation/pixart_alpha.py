@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 import torch
@@ -16,8 +17,9 @@ from leaven.data import Data
 from leaven.data.buckets import BucketStream
 from leaven.data.caption_features import CaptionBatch
 from leaven.data.feature_files import Dtype
+from leaven.errors import ConfigError
 from leaven.labels.described import Described
-from leaven.methods.base import Card, Fitted, Method
+from leaven.methods.base import Card, Fitted, Method, NameOrFolder
 from leaven.methods.generation.pixart_features import FeatureFiles, encoders_of
 from leaven.methods.generation.pixart_plan import (
     batch_of,
@@ -112,15 +114,19 @@ class PixArtAlpha(Method):
     )
     needs_unlabelled: ClassVar[bool] = False
 
-    words: str = Field("table", description="encoder of captions: a T5, or table: random vectors")
-    latents: str = Field(
+    words: NameOrFolder = Field(
+        "table", description="encoder of captions: a T5, or table: random vectors"
+    )
+    latents: NameOrFolder = Field(
         "identity", description="autoencoder of pictures, or identity: pictures as they are"
     )
     tokens: int | None = Field(
         None, ge=1, description="of a caption; 120 when not set, fewer of short ones in a table"
     )
     clean: bool = Field(True, description="captions are cleaned before they are encoded")
-    features: str = Field("", description="folder of the features; in the run's own when empty")
+    features: Path | None = Field(
+        None, description="folder of the features; in the run's own when not set"
+    )
     feature_dtype: Dtype = Field("float32", description="what features are kept as")
     base: int | None = Field(
         None, ge=1, description="side in stages 1 and 2; half of the last one and 256 at most"
@@ -141,7 +147,9 @@ class PixArtAlpha(Method):
         "reparameterised",
         description="of stage 2; copied leaves the tables random, scratch leaves stage 1 out",
     )
-    teacher: str = Field("", description="local folder of a trained DiT, in place of stage 1")
+    teacher: Path | None = Field(
+        None, description="local folder of a trained DiT, in place of stage 1"
+    )
     step: int = Field(500, ge=0, lt=1000, description="t*, the step at which tables are set")
     blockwise: bool = Field(False, description="a modulation in each block: the control")
     drop: float = Field(
@@ -175,8 +183,18 @@ class PixArtAlpha(Method):
     # -- the stages -------------------------------------------------------------------------------
 
     def _pixels(self, run: PixArtRun) -> ClassTransformer | None:
-        """Stage 1: what pictures look like, by their classes where these are known."""
-        if self.teacher:
+        """Stage 1: what pictures look like, by their classes where these are known.
+
+        Raises:
+            ConfigError: there is a teacher, and a start from scratch.
+        """
+        if self.teacher is not None and self.start == "scratch":
+            raise ConfigError(
+                f"start is scratch, and a teacher is given: {self.teacher}.",
+                "one of the two",
+                "leave the teacher out, or take start=reparameterised or start=copied.",
+            )
+        if self.teacher is not None:
             return run.trainer.placed(load_class_transformer(self.teacher))
         if self.start == "scratch" or run.shares[0] == 0:
             return None

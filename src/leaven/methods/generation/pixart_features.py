@@ -89,7 +89,7 @@ class FeatureFiles:
         data: of the run.
         encoders: of the run.
         trainer: of the run.
-        folder: of the files; that of the run where it is empty.
+        folder: of the files; that of the run when None.
         dtype: what they are kept as.
         clean: captions are encoded as ``clean_caption`` leaves them.
     """
@@ -99,15 +99,15 @@ class FeatureFiles:
         data: Data[Described],
         encoders: Encoders,
         trainer: PictureTrainer,
-        folder: str,
+        folder: Path | None,
         dtype: Dtype,
         clean: bool,
     ) -> None:
         self.data, self.encoders, self.trainer = data, encoders, trainer
         self.clean = clean
         self._temporary = None
-        if folder:
-            place = Path(folder)
+        if folder is not None:
+            place = folder
         elif trainer.folder is not None:
             place = trainer.folder / "features"
         else:

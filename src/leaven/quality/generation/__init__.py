@@ -15,7 +15,7 @@ from leaven.quality.generation.cost import (
     published_days,
 )
 from leaven.quality.generation.features import picture_features
-from leaven.quality.generation.figures import picture_figures
+from leaven.quality.generation.figures import FEWEST, picture_figures
 from leaven.quality.generation.kernel_distance import (
     KernelDistance,
     kernel_distance,
@@ -25,6 +25,7 @@ from leaven.quality.generation.moments import Moments, frechet_distance, moments
 from leaven.quality.generation.neighbourhoods import Coverage, neighbourhood_scores, radii
 
 __all__ = [
+    "FEWEST",
     "PIXART_ALPHA",
     "V100_PER_A100",
     "ConditionalAccuracy",

@@ -17,6 +17,9 @@ from leaven.quality.generation.neighbourhoods import neighbourhood_scores
 NEIGHBOURS, NEIGHBOURS_OF_DENSITY = 3, 5
 """k of precision and recall, and of density and coverage, as published."""
 
+FEWEST = NEIGHBOURS_OF_DENSITY + 1
+"""Pictures of each kind that it takes at least."""
+
 
 def picture_figures(
     real: Tensor | Iterable[Tensor],
@@ -54,8 +57,10 @@ def picture_figures(
             raise ValueError("an extractor by name needs the real pictures as one tensor")
         extractor = load_backbone(extractor, tuple(real.shape[1:]))
     x, y = picture_features(real, extractor), picture_features(made, extractor)
-    if min(len(x), len(y)) <= NEIGHBOURS_OF_DENSITY:
-        raise ValueError(f"{len(x)} real and {len(y)} made pictures; 6 of each are the fewest")
+    if min(len(x), len(y)) < FEWEST:
+        raise ValueError(
+            f"{len(x)} real and {len(y)} made pictures; {FEWEST} of each are the fewest"
+        )
     kernel = kernel_distance(x, y, torch.Generator().manual_seed(seed), subsets=subsets, size=size)
     near = neighbourhood_scores(x, y, NEIGHBOURS)
     dense = neighbourhood_scores(x, y, NEIGHBOURS_OF_DENSITY)
