@@ -8,14 +8,12 @@ import torch
 from torch import Tensor
 
 from claims.harness import Also, Claim, Gain, Level
-from claims.sources import camvid
+from claims.street_photos import ON_STREET, PLAIN, TEXT
 from leaven.learn import mix
 from leaven.methods import Fitted
 from leaven.methods.segmentation.corrmatch import CorrMatch
-from leaven.methods.segmentation.supervised import Supervised
-from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.methods.segmentation.weak_strong import Step
-from leaven.train import Budget, PixelTrainer
+from leaven.train import PixelTrainer
 
 COUNTS: WeakKeyDictionary[PixelTrainer, Tensor] = WeakKeyDictionary()
 """Of each run: pixels over the threshold and those of them that are right, the same with the
@@ -65,13 +63,10 @@ CLAIM = Claim(
     method="corrmatch",
     statement="Regions of the learned correlation map find more right pixels at hardly less "
     "precision, and the network gains over UniMatch's fixed threshold.",
-    setting="CamVid at 96x128, 20 of 367 maps, U-Net 16-32-64-96 (the sheet: 120x160, 1500 steps), "
-    "500 steps of 4 labelled and 4 unlabelled pictures, 32 regions per picture, bf16; trust counted "
-    "on the unlabelled pictures of the second half of a run",
-    data=camvid(20, size=(96, 128)),
+    setting=f"{TEXT}; 32 regions per photo; trust counted on the unlabelled photos of the second half "
+    "of a run",
     variants={
-        "supervised": Supervised(),
-        "unimatch": UniMatch(),
+        **PLAIN,
         "corrmatch": Also(Counted(regions=32), regions),
     },
     expect=(
@@ -80,8 +75,5 @@ CLAIM = Claim(
         Gain("corrmatch", "unimatch", 0.5, metric="miou"),
         Gain("corrmatch", "supervised", 2.0, metric="miou"),
     ),
-    budget=Budget(steps=500),
-    model="unet",
-    precision="bf16",
-    metric="miou",
+    **ON_STREET,
 )

@@ -2,13 +2,11 @@
 
 from claims.harness import Also, Claim, Gain, Level
 from claims.pixel_trust import against_threshold, pixels_of, rare_iou
-from claims.sources import camvid
+from claims.street_photos import ON_STREET, PLAIN, TEXT
 from leaven.methods import Fitted
 from leaven.methods.segmentation.dssn import DSSN
-from leaven.methods.segmentation.supervised import Supervised
-from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.select import near_best_of_class
-from leaven.train import Budget, PixelTrainer
+from leaven.train import PixelTrainer
 
 
 def rare(trainer: PixelTrainer, fitted: Fitted) -> dict[str, float]:
@@ -21,12 +19,9 @@ CLAIM = Claim(
     method="dssn",
     statement="Pairs of strong views help, and trust relative to the best pixel of each class keeps "
     "more of the rare classes than one threshold, no less precisely.",
-    setting="CamVid at 96x128, 20 of 367 maps, U-Net 16-32-64-96 (the sheet: 120x160, 1500 steps), "
-    "500 steps of 4 labelled and 4 unlabelled pictures, bf16; rare: pole, sign, pedestrian, bicyclist",
-    data=camvid(20, size=(96, 128)),
+    setting=f"{TEXT}; rare: pole, sign, pedestrian, bicyclist",
     variants={
-        "supervised": Also(Supervised(), rare_iou),
-        "unimatch": Also(UniMatch(), rare_iou),
+        **PLAIN,
         "dssn": Also(DSSN(), rare),
         "dssn, no pair loss": Also(DSSN(pair_weight=0.0), rare_iou),
     },
@@ -36,8 +31,5 @@ CLAIM = Claim(
         Level("dssn", 0.1, metric="rare_covered_gain"),
         Level("dssn", 0.0, metric="rare_precision_gain"),
     ),
-    budget=Budget(steps=500),
-    model="unet",
-    precision="bf16",
-    metric="miou",
+    **ON_STREET,
 )

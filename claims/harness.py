@@ -140,6 +140,7 @@ class Claim:
         evaluations: how often a run is measured on its way.
         precision: of the computing; the results name it.
         metric: what the variants are compared by.
+        like: the claim whose runs are taken over where method, data and settings are the same.
     """
 
     method: str
@@ -156,6 +157,22 @@ class Claim:
     note: str = ""
     precision: str = "fp32"
     metric: str = "accuracy"
+    like: str = ""
+
+    def same_run(self, other: Claim, variant: str) -> bool:
+        """Whether ``variant`` is trained in ``other`` on the same data in the same way."""
+        mine, theirs = ((c.data, c.model, c.options, c.precision) for c in (self, other))
+        work = self.variants[variant]
+        return (
+            isinstance(work, Method)
+            and work == other.variants.get(variant)
+            and mine == theirs
+            and _budget(self, variant) == _budget(other, variant)
+        )
+
+
+def _budget(claim: Claim, variant: str) -> Budget:
+    return claim.budget if isinstance(claim.budget, Budget) else claim.budget[variant]
 
 
 HELPERS = (
@@ -171,6 +188,7 @@ HELPERS = (
     "pixel_trust",
     "settings",
     "sources",
+    "street_photos",
     "table",
 )
 FAMILIES = ("matrix",)
@@ -209,14 +227,24 @@ def run(name: str, *, seeds: tuple[int, ...] | None = None, fresh: bool = False)
             if str(seed) in runs.get(variant, {}):
                 continue
             began = time.monotonic()
-            values = _measure(claim, variant, work, seed)
-            values["seconds"] = round(time.monotonic() - began, 1)
+            values = _taken_over(claim, variant, seed)
+            if values is None:
+                values = _measure(claim, variant, work, seed)
+                values["seconds"] = round(time.monotonic() - began, 1)
             log.info("%s, %s, seed %d: %s", name, variant, seed, values)
             runs.setdefault(variant, {})[str(seed)] = values
             _write(path, _result(claim, runs))
     result = _result(claim, runs)
     _write(path, result)
     return result
+
+
+def _taken_over(claim: Claim, variant: str, seed: int) -> dict[str, float] | None:
+    """What the claim that this one is like has measured of the same run; None where it has not."""
+    path = RESULTS / f"{claim.like}.json"
+    if not claim.like or not path.exists() or not claim.same_run(load(claim.like), variant):
+        return None
+    return json.loads(path.read_text())["runs"].get(variant, {}).get(str(seed))
 
 
 def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, float]:
@@ -228,7 +256,7 @@ def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, flo
         figures, work = work.figures, work.method
     if isinstance(work, On):
         data, work = work.change(data), work.method
-    budget = claim.budget if isinstance(claim.budget, Budget) else claim.budget[variant]
+    budget = _budget(claim, variant)
     settings = Settings(
         budget=budget,
         seed=seed,

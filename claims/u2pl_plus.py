@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from claims.harness import Claim, Gain
-from claims.sources import camvid
-from claims.u2pl import MODEL, OPTIONS, SMALL, STEPS
+from claims.street_photos import ON_STREET, TEXT
+from claims.u2pl import SMALL
 from leaven.methods.segmentation.u2pl import U2PL
 from leaven.methods.segmentation.u2pl_plus import U2PLPlus
-from leaven.train import Budget
 
 OFF: dict[str, Any] = {"momentum_centres": False, "denoised": False, "backward": 0.0}
 
 CLAIM = Claim(
     method="u2pl-plus",
     statement="Lasting centres, corrected proposals and a bounded loss gain over U2PL.",
-    setting="CamVid at 96x128, 20 of 367 maps, U-Net 12-24-48 with 64 numbers per pixel (the sheet: "
-    "120x160, 1500 steps), 500 steps of 4 labelled and 4 unlabelled pictures, bf16",
+    setting=f"{TEXT}; 64 numbers per pixel",
     variants={
         "u2pl": U2PL(**SMALL),
         "u2pl, lasting centres": U2PLPlus(**SMALL, **{**OFF, "momentum_centres": True}),
@@ -26,10 +24,5 @@ CLAIM = Claim(
         "u2pl-plus": U2PLPlus(**SMALL),
     },
     expect=(Gain("u2pl-plus", "u2pl", 0.3, metric="miou"),),
-    data=camvid(20, size=(96, 128)),
-    budget=Budget(steps=STEPS),
-    model=MODEL,
-    options=OPTIONS,
-    precision="bf16",
-    metric="miou",
+    **ON_STREET,
 )
