@@ -22,10 +22,9 @@ from leaven.methods.detection.supervised import Supervised as SupervisedBoxes
 from leaven.methods.segmentation.supervised import Supervised as SupervisedMaps
 from leaven.propose import predict_maps
 from leaven.quality.detection import match_boxes
-from leaven.select import thresholds_of
-from leaven.select.accepted_counts import Counts, count_pixels, count_rows
+from leaven.select.accepted_counts import Counts, Rows, count_pixels
 from leaven.select.guarantee import Promise, promise_each_class, promise_items
-from leaven.select.guarantee_pictures import THRESHOLDS, promise_counts
+from leaven.select.guarantee_pictures import THRESHOLDS, promise_counts, promise_rows
 from leaven.train import Budget, Settings, trainer_of
 
 SPLITS = 200
@@ -164,22 +163,9 @@ class Pictures:
         )
         held = (trainer.data.val, trainer.data.test)
         sets = [trainer.data.unlabelled, *(part for part in held if part is not None)]
-        if isinstance(trainer.data.train.labels, BoxLabels):
-            thresholds, counts, fix = _boxes(trainer, fitted.model, sets)
-        else:
-            thresholds, counts, fix = _pixels(fitted.model, sets)
-
-        def divide(held: Tensor, rest: Tensor, target: float) -> Split:
-            mine, theirs = (Counts(counts.accepted[i], counts.wrong[i]) for i in (held, rest))
-            total = int(theirs.accepted[:, -1].sum())
-            promise = promise_counts(thresholds, mine, theirs, total, target, CONFIDENCE)
-            if promise.threshold is None:
-                return Split(promise, float("nan"))
-            place = int((thresholds >= promise.threshold).sum()) - 1
-            accepted, wrong = theirs.accepted[:, place].sum(), theirs.wrong[:, place].sum()
-            return Split(promise, 1 - float(wrong) / float(accepted))
-
-        return over_splits(divide, len(counts.accepted), self.held_out, seed) | fix
+        divide_in = _boxes if isinstance(trainer.data.train.labels, BoxLabels) else _pixels
+        divide, fix = divide_in(trainer, fitted.model, sets)
+        return over_splits(divide, sum(map(len, sets)), self.held_out, seed) | fix
 
 
 def trained(
@@ -218,7 +204,7 @@ def fixed(kept: Tensor, wrong: Tensor) -> dict[str, float]:
     return values
 
 
-def _pixels(model: Any, sets: list[ImageSet[Any]]) -> tuple[Tensor, Counts, dict[str, float]]:
+def _pixels(trainer: Any, model: Any, sets: list[ImageSet[Any]]) -> tuple[Divide, dict[str, float]]:
     confidence, classes, truth = [], [], []
     for images in sets:
         first = 0
@@ -232,12 +218,21 @@ def _pixels(model: Any, sets: list[ImageSet[Any]]) -> tuple[Tensor, Counts, dict
     wrong, judged = said != true, true >= 0
     # Of all pictures of the pool alike, so that thresholds do not depend on the division.
     thresholds, counts, _ = count_pixels(sure, wrong, judged, sure, THRESHOLDS)
-    return thresholds, counts, fixed((sure >= FIXED)[judged], wrong[judged])
+
+    def divide(held: Tensor, rest: Tensor, target: float) -> Split:
+        mine, theirs = (Counts(counts.accepted[i], counts.wrong[i]) for i in (held, rest))
+        total = int(theirs.accepted[:, -1].sum())
+        promise = promise_counts(thresholds, mine, theirs, total, target, CONFIDENCE)
+        if promise.threshold is None:
+            return Split(promise, float("nan"))
+        place = int((thresholds >= promise.threshold).sum()) - 1
+        accepted, bad = theirs.accepted[:, place].sum(), theirs.wrong[:, place].sum()
+        return Split(promise, 1 - float(bad) / float(accepted))
+
+    return divide, fixed((sure >= FIXED)[judged], wrong[judged])
 
 
-def _boxes(
-    trainer: Any, model: Any, sets: list[ImageSet[Any]]
-) -> tuple[Tensor, Counts, dict[str, float]]:
+def _boxes(trainer: Any, model: Any, sets: list[ImageSet[Any]]) -> tuple[Divide, dict[str, float]]:
     scores, wrong, pictures, first = [], [], [], 0
     for images in sets:
         found = trainer.predict(model, images)
@@ -248,8 +243,21 @@ def _boxes(
         pictures.append(found.pictures[judged] + first)
         first += len(images)
     sure, bad, place = torch.cat(scores), torch.cat(wrong), torch.cat(pictures)
-    thresholds = thresholds_of(sure.double(), THRESHOLDS)
-    return thresholds, count_rows(sure, bad, place, first, thresholds), fixed(sure >= FIXED, bad)
+
+    def some(chosen: Tensor) -> tuple[Rows, Tensor]:
+        """The boxes of these pictures, and which they are."""
+        number = torch.full((first,), -1)
+        number[chosen] = torch.arange(len(chosen))
+        row = number[place] >= 0
+        return Rows(sure[row], number[place[row]], len(chosen), bad[row]), row
+
+    def divide(held: Tensor, rest: Tensor, target: float) -> Split:
+        (mine, _), (theirs, row) = some(held), some(rest)
+        promise = promise_rows(mine, theirs, target=target, confidence=CONFIDENCE)
+        kept = promise.keeps(theirs.scores, pictures=theirs.pictures)
+        return Split(promise, right_share(bad[row], kept))
+
+    return divide, fixed(sure >= FIXED, bad)
 
 
 def blood_cells(seed: int) -> Data[BoxLabels]:

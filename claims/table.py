@@ -10,6 +10,9 @@ from claims.harness import RESULTS
 
 FILE = Path(__file__).parents[1] / "CLAIMS.md"
 
+COUNTED = 20
+"""A mean from which on it is no share."""
+
 HEAD = """# Claims
 
 Every method against its own baseline, in small real experiments of minutes on one CPU core. Made
@@ -60,6 +63,10 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {means['seconds']:.0f} |")
     if note := result.get("note"):
         lines += ["", note]
+    pictures = sorted((RESULTS / name).glob("*.png"))
+    if pictures:
+        shown = (f"![{one.stem}]({one.relative_to(FILE.parent)})" for one in pictures)
+        lines += ["", "Samples that were made, by the names of the files:", "", "\n".join(shown)]
     return lines
 
 
@@ -71,4 +78,10 @@ def _keys(result: dict[str, Any]) -> list[str]:
 
 
 def _cell(mean: float | None, spread: float | None) -> str:
-    return "" if mean is None else f"{100 * mean:.1f} ± {100 * (spread or 0):.1f} %"
+    """A share as per cent; a number that is none, such as one of weights, as it is."""
+    if mean is None:
+        return ""
+    spread = spread or 0.0
+    if abs(mean) >= COUNTED:
+        return f"{mean:,.0f} ± {spread:,.0f}"
+    return f"{100 * mean:.1f} ± {100 * spread:.1f} %"

@@ -44,6 +44,25 @@ def test_captions_and_figures(leaven, place: Path) -> None:
     assert json.loads(as_json.stdout)[0]["total"] == 2
 
 
+def test_what_is_said_with_resume_is_heard(leaven, refused, place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun = leaven(
+        "caption", place / "pictures", "--captioner", place / "captioner", "--out", out,
+        "--max-tokens", 6, "--temperature", 1, "--limit", 2, "--batch", 1, "--quiet",
+    )  # fmt: skip
+    assert begun.exit_code == 0, begun.output
+    go_on = ("caption", "--resume", "--out", out, "--quiet")
+    assert "temperature: 1.0 there, 0.2 now" in refused(*go_on, "--temperature", 0.2)
+    assert "use_raw: True there, False now" in refused(*go_on, "--no-raw")
+    assert "captioner: " in refused(*go_on, "--captioner", place / "pictures")
+    result = leaven(*go_on, "--more-than", 3, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["more_than"], summary["captions"], summary["before"]) == (3, 3, 2)
+    kept = json.loads((out / "caption.json").read_text("utf-8"))
+    assert (kept["batch"], kept["limit"], kept["more_than"]) == (1, None, 3)
+
+
 def test_what_is_refused(refused, place: Path, tmp_path: Path) -> None:
     pictures, out = place / "pictures", tmp_path / "out"
     said = refused("caption", pictures, "--out", out)
@@ -57,6 +76,7 @@ def test_what_is_refused(refused, place: Path, tmp_path: Path) -> None:
     assert "no file or folder" in refused("caption", none, "--captioner", place / "captioner")
     assert "no captioner" in refused("caption", pictures, "--captioner", none, "--out", out)
     assert "without data" in refused("caption", "--density")
+    assert "--labels" in refused("caption", "--density", pictures, "--labels", place / "raw.csv")
     (tmp_path / "bare").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "bare" / "0.png")
     assert "has a caption" in refused("caption", "--density", tmp_path / "bare")

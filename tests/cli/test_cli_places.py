@@ -21,7 +21,7 @@ NETS = {"segmentation": "unet", "detection": "fcos-small", "instance": "conv-ins
 FORMS = {
     "segmentation": ("masks", "coco"),
     "detection": ("coco", "voc", "yolo"),
-    "instance": ("coco", "yolo", "instances"),
+    "instance": ("coco", "voc", "yolo", "instances"),
 }
 
 

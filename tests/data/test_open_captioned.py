@@ -12,6 +12,7 @@ from PIL import Image
 from leaven.data.captioned_listing import LONGEST, tidy
 from leaven.data.embedded_captions import captioned_scenes
 from leaven.data.open_captioned import open_captioned
+from leaven.data.readers.captioned import read_captioned
 from leaven.errors import DataError
 from leaven.labels import Captions, LabelStore
 from leaven.labels.caption_table import CaptionRound
@@ -103,6 +104,7 @@ def test_a_table_in_the_folder_may_have_classes_and_marks(folder):
         ("file,caption,good\ncats/p1.png,one,perhaps\n", "'perhaps'"),
         ("file,caption\ncats/p1.png,\n", "has a caption"),
         ("file,caption\nother.png,one\n", "captions of other.png"),
+        ("caption,file\none,cats/p1.png\ntwo\n", "Row 2 .* names no picture"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(folder, tmp_path, table, words):
@@ -118,6 +120,33 @@ def test_a_column_can_be_named(folder, tmp_path):
     assert _by_name(open_captioned(folder, captions=file, column="long"))["cats/p1.png"] == (
         "a longer one"
     )
+
+
+def test_a_column_is_named_in_any_case(folder, tmp_path):
+    file = tmp_path / "said.csv"
+    file.write_text("File,Caption,Alt Text\ncats/p1.png,short,a longer one\n")
+    assert _by_name(open_captioned(folder, captions=file))["cats/p1.png"] == "short"
+    named = open_captioned(folder, captions=file, column="Alt Text")
+    assert _by_name(named)["cats/p1.png"] == "a longer one"
+
+
+def test_of_several_captions_of_a_picture_the_first_is_taken_and_this_is_said(folder, tmp_path):
+    file = tmp_path / "said.csv"
+    rows = [("cats/p1.png", text) for text in ("", "a cat", "a black cat", "a cat")]
+    rows += [("dogs/p2.png", "a dog"), ("dogs/p2.png", "a dog"), ("dogs/p4.png", "a dog")]
+    file.write_text("file,caption\n" + "".join(f"{item},{text}\n" for item, text in rows))
+    data = open_captioned(folder, captions=file)
+    assert _by_name(data)["cats/p1.png"] == "a cat"
+    (note,) = [note for note in data.notes if "several captions" in note]
+    assert note.startswith("1 picture") and "cats/p1.png" in note
+
+
+def test_a_table_without_captions_hides_no_pictures_from_a_captioner(folder):
+    (folder / "metadata.csv").write_text("file_name,label\ncats/p1.png,cat\n")
+    found = read_captioned(folder, need_captions=False)
+    assert dict(zip(found.names, found.said.texts))["cats/p1.png"] == "picture number 1"
+    with pytest.raises(DataError, match=r"metadata\.csv has no column caption"):
+        read_captioned(folder)
 
 
 def test_what_a_captioner_wrote(folder, tmp_path):

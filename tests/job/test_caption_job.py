@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +181,15 @@ def test_another_captioner_in_the_same_place_is_refused(
         (done.folder / OPTIONS).write_text(json.dumps(stored))
 
 
+def test_a_job_goes_on_in_another_precision(
+    done, pictures: Path, model: Path, tmp_path: Path
+) -> None:
+    caption(options(pictures, model, limit=3, precision="fp32"), out=tmp_path / "out")
+    went_on = caption(options(pictures, model, precision="bf16"), out=tmp_path / "out", resume=True)
+    assert went_on.texts[:3] == done.texts[:3]
+    assert went_on.summary["before"] == 3
+
+
 def test_raw_captions_may_be_left_out(done, pictures: Path, model: Path, tmp_path: Path) -> None:
     alone = caption(options(pictures, model, use_raw=False), out=tmp_path / "out")
     with_raw = {"0.png", "sub/1.png", "2.png"}
@@ -190,10 +201,11 @@ def test_raw_captions_may_be_left_out(done, pictures: Path, model: Path, tmp_pat
 def test_a_batch_that_is_too_large_is_halved(
     done, pictures: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, sizes = job.write_captions, []
+    real, sizes, held = job.write_captions, [], []
 
     def small(captioner, shown, *rest):
         sizes.append(len(shown))
+        held.append(sys.exc_info()[1])
         if len(shown) > 2:
             raise torch.OutOfMemoryError("too much")
         return real(captioner, shown, *rest)
@@ -203,6 +215,8 @@ def test_a_batch_that_is_too_large_is_halved(
     assert result.texts == done.texts
     assert max(sizes) == 9
     assert {1, 2} & set(sizes)
+    # The error would hold the tensors of the batch that was too large.
+    assert set(held) == {None}
 
 
 def test_a_picture_that_the_captioner_refuses_stops_no_other(
@@ -246,6 +260,35 @@ def test_texts_beside_the_pictures(done, pictures: Path, model: Path, tmp_path: 
         export_texts(tmp_path / "txt", [("../../away.png", "a dog")])
 
 
+def test_a_job_with_texts_beside_the_pictures_goes_on(
+    done, pictures: Path, model: Path, tmp_path: Path
+) -> None:
+    """What it wrote there takes the place of raw captions, and is none itself."""
+    copy = shutil.copytree(pictures, tmp_path / "copy")
+    wanted = options(copy, model, limit=3)
+    first = caption(wanted, out=tmp_path / "out", txt=copy)
+    assert (copy / "0.txt").read_text("utf-8") == first.texts[0] + "\n" != "two dogs\n"
+    whole = caption(replace(wanted, limit=None), out=tmp_path / "out", resume=True, txt=copy)
+    assert whole.texts == done.texts
+    assert whole.summary["before"] == 3
+    assert whole.summary["raw_captions"] == 3
+    raw = LabelStore(tmp_path / "out" / "labels").read_captions(0)
+    assert raw.labels.texts[raw.names.index("0.png")] == "two dogs"
+
+
+def test_two_pictures_of_one_text_are_refused(model: Path, tmp_path: Path) -> None:
+    encoded = []
+    for number in range(2):
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / "one.png")
+        encoded.append((tmp_path / "one.png").read_bytes())
+    table = pa.table({"image": encoded, "name": ["photo.1", "photo.2"]})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    wanted = options(tmp_path / "pairs.parquet", model)
+    with pytest.raises(RunError, match=r"'photo\.1' and 'photo\.2' .*photo\.txt"):
+        caption(wanted, out=tmp_path / "out", txt=tmp_path / "txt")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_table_of_pictures(pictures: Path, model: Path, tmp_path: Path) -> None:
     encoded = [(pictures / f"{name}.png").read_bytes() for name in ("0", "2", "4")]
     table = pa.table({"image": encoded, "alt": ["two dogs", None, "x" * 50_000]})
@@ -287,6 +330,18 @@ def test_sources_are_ranked(done, pictures: Path, tmp_path: Path) -> None:
     figures = dict(found)
     assert figures[str(done.folder)].as_dict() == done.summary["density"]["written"]
     assert figures[str(pictures)].pictures == 10
+
+
+def test_a_journal_that_is_damaged_in_the_middle_is_not_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / JOURNAL
+    with CaptionJournal(path) as journal:
+        journal.add([Entry(name, "a dog") for name in "abcd"])
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([lines[0], lines[1][:9] + b"\n", *lines[2:]])
+    path.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"Line 2 of .*written\.jsonl"), CaptionJournal(path):
+        pass
+    assert path.read_bytes() == damaged
 
 
 def test_a_journal_keeps_its_whole_lines(tmp_path: Path) -> None:

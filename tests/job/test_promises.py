@@ -222,3 +222,20 @@ def test_how_many_are_held_out():
     usual = calibration_of(RunConfig.make(promise=0.98))
     assert 300 < usual.count < 900
     assert usual.at_most == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_pixels_beside_a_picture_are_not_promised(by_class):
+    held, known = pixel_labels(150, 1)
+    labels, truth = pixel_labels(100, 2)
+    half = torch.tensor([[8, 4]]).expand(100, 2)
+    labels = dataclasses.replace(labels, extents=half)
+    kept, promised = promised_pixels(
+        labels, held, pictures(known), truth, NAMES, Asked(0.8, 0.9, by_class)
+    )
+    summary = promised.summary
+    assert summary["labels"] == 100 * 32
+    assert summary["kept"] == int(kept.accepted.sum())
+    assert summary["kept"] + summary["needs_person"] == 100 * 32
+    assert not kept.weight[:, :, 4:].any()
+    assert 0 < summary["in_expectation"]["kept_share"] <= 1

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.models.generation import tiny
 
 import leaven
 from leaven.data import embedded_captions
 from leaven.errors import ConfigError, DataError, ModelError, RunError
 from leaven.job import text_stage
+from leaven.job.config import RunConfig
+from leaven.job.generate import Wanted, generate
 from leaven.labels import LabelStore
 from leaven.methods.generation.pixart_alpha import PixArtAlpha
 from leaven.models.generation import TextToPicture
@@ -215,3 +218,40 @@ def test_folders_among_the_hyperparameters_are_kept_whole(tmp_path, monkeypatch)
     assert PixArtAlpha.whole_paths({"words": "table", "teacher": None}) == {
         "words": "table", "teacher": None,
     }  # fmt: skip
+
+
+def test_a_run_with_encoders_of_a_published_model_goes_on_from_anywhere(
+    photos, tmp_path, monkeypatch
+):
+    """T5 and an autoencoder from a local folder: features once, a resume, and pictures of the run."""
+    tiny.pipeline(tiny.transformer()).save_pretrained(tmp_path / "published")
+    monkeypatch.chdir(tmp_path)
+    options = {
+        **OPTIONS,
+        "image_size": 16,
+        "set": {
+            **OPTIONS["set"], "words": "published", "latents": "published", "tokens": 6, "base": 16,
+        },
+    }  # fmt: skip
+    stopped_in(monkeypatch, "words")
+    with pytest.raises(KeyboardInterrupt):
+        leaven.run(photos, out=tmp_path / "run", checkpoint_seconds=1e-9, **options)
+    monkeypatch.undo()
+    monkeypatch.setattr(text_stage, "SAMPLER", {**text_stage.SAMPLER, **SETTINGS})
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run/features").glob("*.npy")}
+    result = leaven.run(config=RunConfig.read(tmp_path / "run/config.yaml"), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert result.model.latents.factor == 2
+    made = generate(
+        Wanted(
+            tmp_path / "run",
+            ("a two left of a three",),
+            out=tmp_path / "made",
+            count=1,
+            steps=2,
+            device="cpu",
+        )
+    )
+    assert len(made.pictures) == 1
+    again = result.model.make(["a two"], torch.Generator().manual_seed(0), steps=2)
+    assert again.shape == (1, 3, 16, 16)

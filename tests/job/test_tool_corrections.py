@@ -26,7 +26,8 @@ from leaven.errors import DataError, RunError
 from leaven.job.corrected_places import corrected_maps
 from leaven.job.labelled import RoundMaps
 from leaven.job.tool_corrections import import_corrections
-from leaven.labels import BoxLabels, ClassLabels, LabelStore, Masks, Source
+from leaven.labels import BoxLabels, Captions, ClassLabels, LabelStore, Masks, Source
+from leaven.labels.caption_table import CaptionRound
 from leaven.labels.corrections import CorrectionLog
 from leaven.labels.pixel_table import PicturePixels
 
@@ -96,6 +97,16 @@ def maps_run(
         torch.ones(4).bool(), maps=maps,
     )  # fmt: skip
     return run, listing, believed
+
+
+@pytest.mark.parametrize("task", ["translation", "text-to-image"])
+def test_a_run_that_makes_pictures_has_nothing_to_correct(tmp_path: Path, task: str) -> None:
+    run = run_folder(tmp_path / "run", task)
+    said = CaptionRound(list(NAMES), Captions.of([""] * 4), [""] * 4, [""] * 4)
+    LabelStore(run / "labels").write_captions(0, said)
+    tasks = [{"data": {"name": NAMES[0]}, "annotations": []}]
+    with pytest.raises(RunError, match="makes pictures"):
+        import_corrections(run, save(tmp_path / "tasks.json", tasks))
 
 
 def submitted(folder: Path, updated: str = LATER) -> list[dict]:
@@ -182,6 +193,28 @@ def test_unchanged_boxes_are_accepted_and_recorded_once(
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_group_is_no_thing_of_a_corrected_picture(form: str, tmp_path: Path) -> None:
+    run, listing = boxes_run(tmp_path / "run", masks=False)
+    whole = listing.boxes
+    rows = [row for row, item in enumerate(whole.pictures.tolist()) if item == 0]
+    crowd = torch.arange(len(whole.boxes)) == rows[0]
+    labels = replace(whole, crowd=crowd)
+    store = LabelStore(run / "labels")
+    store.write_boxes(1, NAMES, labels, torch.tensor(SIZES), CLASSES)
+    account = import_corrections(run, write(form, tmp_path / "same", listing_of(labels)))
+    assert (account.accepted, account.relabelled) == (4, 0)
+    assert [one.boxes for one in CorrectionLog(run).read()] == [None] * 4
+    fewer = labels.keep(torch.arange(len(whole.boxes)) != rows[-1])
+    account = import_corrections(run, write(form, tmp_path / "changed", listing_of(fewer)))
+    assert account.relabelled == 1
+    said = CorrectionLog(run).standing()[NAMES[0]].boxes
+    assert [tuple(box["box"]) for box in said] == [
+        pytest.approx(whole.boxes[row].tolist(), abs=0.02) for row in rows[1:-1]
+    ]
+    assert sum(count for note, count in account.notes.items() if "groups" in note) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("classes", [STREET, CLASSES])
 @pytest.mark.parametrize(("accepted_only", "share"), [(False, 1), (False, 0.6), (True, 0.6)])
 def test_unchanged_maps_are_accepted(
@@ -255,6 +288,7 @@ def test_masks_come_back_as_they_were(seed: int, form: str) -> None:
         run, _ = boxes_run(Path(made) / "run", seed=7, masks=True)
         drawn = random_boxes(seed, masks=True, whole=True)
         drawn = drawn.with_weight(torch.ones(len(drawn.boxes)))
+        drawn = replace(drawn, crowd=torch.zeros(len(drawn.boxes)).bool())
         folder = Path(made) / "out"
         polygons = {"polygons": True} if form == "polygons" else {}
         file = write(form, folder, listing_of(drawn), **polygons)

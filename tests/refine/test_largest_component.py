@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -56,3 +57,42 @@ def test_absent_classes_stay_absent() -> None:
 def test_another_background() -> None:
     classes = torch.tensor([[[0, 1, 1, 0, 0, 1]]])
     assert largest_components(classes, 2, background=1).tolist() == [[[1, 1, 1, 0, 0, 1]]]
+
+
+def test_volumes_in_a_slow_reference() -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(-1, 4, (3, 5, 6, 7), generator=generator)
+    for connectivity in (None, 1, 2, 3):
+        near = ndimage.generate_binary_structure(3, connectivity or 3)
+        kept = torch.where(classes < 0, classes, 0)
+        for number, volume in enumerate(classes):
+            for k in range(1, 4):
+                parts, count = ndimage.label((volume == k).numpy(), near)
+                sizes = [(parts == part).sum() for part in range(1, count + 1)]
+                kept[number][torch.from_numpy(parts == 1 + sizes.index(max(sizes)))] = k
+        found = largest_components(classes, 4, connectivity=connectivity)
+        assert torch.equal(found, kept)
+        assert torch.equal(largest_components(found, 4, connectivity=connectivity), found)
+
+
+def test_which_voxels_are_neighbours() -> None:
+    volume = torch.zeros(1, 3, 3, 3, dtype=torch.int64)
+    for place in ((0, 0, 0), (0, 0, 1), (0, 1, 2), (1, 2, 1)):
+        volume[0][place] = 1
+    # A side, an edge (two axes differ), a corner (all three do).
+    counts = [int(largest_components(volume, 2, connectivity=c).sum()) for c in (1, 2, 3)]
+    assert counts == [2, 3, 4]
+    assert torch.equal(largest_components(volume, 2), volume)
+
+
+def test_pixels_of_four_neighbours() -> None:
+    classes = torch.tensor([[[1, 0, 0], [0, 1, 1]]])
+    assert largest_components(classes, 2, connectivity=1).tolist() == [[[0, 0, 0], [0, 1, 1]]]
+
+
+def test_neighbours_that_cannot_be() -> None:
+    for connectivity in (0, 3):
+        with pytest.raises(ValueError, match="1 to 2 axes"):
+            largest_components(
+                torch.zeros(1, 2, 2, dtype=torch.int64), 2, connectivity=connectivity
+            )

@@ -210,6 +210,23 @@ def test_two_tabs_lose_nothing(tmp_path, nearby, watched):
         look.check("409")
 
 
+def test_what_others_said_just_before_is_not_missed(tmp_path, nearby, watched):
+    run = digits_run(tmp_path / "run")
+    with watched() as look, nearby(run) as served:
+        page = look.open(served.address)
+        page.wait_for_selector(".cell.current .file")
+        mine = page.locator(".cell.current .file").inner_text()
+        files = page.locator(".cell .file").all_inner_texts()
+        other = next(file for file in files if file != mine)
+        # Recorded before what is said here, which has the later number of the two.
+        CorrectionLog(run).append(f"digits/{other.rpartition('/')[2]}", "relabel", label="7")
+        page.keyboard.press("5")
+        saved(page)
+        page.locator(".cell.corrected", has_text=other).wait_for()
+        assert len(CorrectionLog(run).read()) == 2
+        look.check()
+
+
 def corner(page, place, name):
     frame = page.locator(f"#boxes .handle.{name}[data-place='{place}']").bounding_box()
     return frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2

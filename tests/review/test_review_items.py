@@ -9,10 +9,13 @@ from PIL import Image
 from pycocotools import mask as coco
 from tests.review.conftest import digit_labels, write_config
 
-from leaven.errors import DataError
-from leaven.labels import BoxLabels, ClassLabels, LabelStore, Source
+from leaven.errors import DataError, RunError
+from leaven.labels import BoxLabels, Captions, ClassLabels, LabelStore, Source
+from leaven.labels.caption_table import CaptionRound
 from leaven.labels.correction_fields import encoded
 from leaven.labels.corrections import CorrectionLog
+from leaven.labels.pixel_table import PicturePixels
+from leaven.labels.pixels import VOID
 from leaven.review.items import Members, Status, class_doubt, open_index
 from leaven.review.lists import Lists, Wanted
 from leaven.review.ranking import Ranking, unmatched
@@ -195,6 +198,35 @@ def test_pixels_that_changed(runs):
         now, then = index.content.picture(item).classes, before.picture(item).classes
         assert change[item] == pytest.approx(float((now != then).float().mean()), abs=1e-6)
     assert change[:5].tolist() == [0] * 5 and change[5:].max() > 0
+
+
+def test_pixels_of_which_nothing_is_said_in_both_rounds_did_not_change(tmp_path):
+    write_config(tmp_path, data="scenes", task="segmentation")
+    store, draws = LabelStore(tmp_path / "labels"), torch.Generator().manual_seed(0)
+    rounds = [torch.randint(0, 3, (4, 20, 30), generator=draws) for _ in range(2)]
+    for maps in rounds:
+        maps[maps == 2] = VOID
+    rounds[0][1] = rounds[1][1]
+    rounds[0][2] = rounds[1][2] = VOID
+    for number, maps in enumerate(rounds):
+        pictures = [
+            PicturePixels(f"p{row}", classes.byte(), torch.ones(20, 30), torch.ones(20, 30), 1)
+            for row, classes in enumerate(maps)
+        ]
+        store.write_pixels(number, iter(pictures), ("road", "sky"))
+    wanted = (rounds[0] != rounds[1]).flatten(1).float().mean(1)
+    change = Ranking(open_index(tmp_path)).key("change")
+    assert change.tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
+    assert change[1] == change[2] == 0
+
+
+@pytest.mark.parametrize("task", ["translation", "text-to-image"])
+def test_a_run_that_makes_pictures_has_no_labels_to_look_at(tmp_path, task):
+    write_config(tmp_path, data="scenes", task=task)
+    said = CaptionRound(["a"], Captions.of(["a dog"]), [""], [""])
+    LabelStore(tmp_path / "labels").write_captions(0, said)
+    with pytest.raises(RunError, match="makes pictures"):
+        open_index(tmp_path)
 
 
 def test_the_largest_class_of_a_map(runs):

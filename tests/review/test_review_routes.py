@@ -10,6 +10,9 @@ from PIL import Image
 
 from leaven.labels import LabelStore
 from leaven.labels.corrections import CorrectionLog
+from leaven.review import desk as desk_module
+from leaven.review.desk import Desk, StaleError
+from leaven.review.lists import Wanted
 
 
 def log_of(client):
@@ -162,6 +165,20 @@ def test_what_another_program_says_is_seen(client):
     assert page.post(20, "accept", 0).status_code == 409
 
 
+def test_what_another_program_says_of_very_many_is_told_in_parts(client, monkeypatch):
+    page = client("classes")
+    monkeypatch.setattr(desk_module, "MOST_CHANGES", 4)
+    said = [{"item": f"digits/{item:04d}", "action": "accept"} for item in (9, 3, 5, 3, 1, 8, 7, 2)]
+    CorrectionLog(page.run).append_all([{**one, "label": "1"} for one in said])
+    last, told = 0, []
+    for _ in range(3):
+        changes = page.json("api/changes", since=last)
+        told.append([item["number"] for item in changes["items"]])
+        last = changes["last"]
+    assert told == [[9, 5, 3, 1], [8, 7, 2], []]
+    assert last == 8
+
+
 def test_many_at_once_record_each_once(client):
     page = client("classes")
 
@@ -256,8 +273,6 @@ def test_bad_lists_say_so(client, params):
 
 
 def test_a_list_that_was_made_up_is_checked(client):
-    from leaven.review.lists import Wanted
-
     page = client("classes")
     assert page.get("api/items", cursor=Wanted(round=9).cursor()).status_code == 409
     later = Wanted(round=1, until=10**9).cursor()
@@ -278,12 +293,41 @@ def test_a_new_round_is_shown_after_a_reload_and_stale_pages_are_told(client):
         page.get("api/items", cursor=cursor),
         page.get("api/rounds/1/items/20"),
         page.get("api/rounds/1/items/20/picture"),
+        page.get("api/rounds/1/items/20/thumbnail"),
         page.post(21, "accept", round=1),
     ):
         assert answer.status_code == 409 and "reload" in answer.json()["error"]["do"]
     moved = page.json("api/rounds/2/items/39")
     assert moved["name"] == "digits/0020" and moved["label"] == 4 and moved["version"] == 1
     assert len(log_of(page)) == 1
+
+
+def test_a_list_that_is_being_given_is_of_one_round(copied, monkeypatch):
+    """Another tab that is loaded meanwhile, and opens a newer round, waits."""
+    run = copied("classes")
+    desk = Desk(run)
+    store = LabelStore(run / "labels")
+    names, labels, classes, _ = store.read(1)
+    order = list(range(59, -1, -1))
+    store.write(2, [names[k] for k in order], labels.select(np.array(order)), classes)
+    other = threading.Thread(target=desk.about)
+    real = desk_module.summary
+
+    def slow(*given):
+        if not other.ident:
+            other.start()
+            other.join(0.5)
+        return real(*given)
+
+    monkeypatch.setattr(desk_module, "summary", slow)
+    wanted = desk.newest(Wanted(sort="name"))
+    given = desk.list_items(wanted, 0, 5)
+    other.join()
+    assert [one["name"] for one in given["items"]] == names[:5]
+    assert desk.index.number == 2
+    for look in (desk.detail, desk.picture, desk.thumbnail):
+        with pytest.raises(StaleError, match="shows round 1"):
+            look(1, 20)
 
 
 def test_a_log_that_cannot_be_written_says_so(client):

@@ -5,16 +5,25 @@ import math
 import pytest
 import torch
 
-from leaven.select.accepted_counts import Counts, count_pixels, count_rows
+from leaven.select.accepted_counts import (
+    Counts,
+    Rows,
+    count_pixels,
+    most_per_picture,
+    ranks_within,
+    within_most,
+)
 from leaven.select.guarantee import (
     Promise,
     family_confidence,
     needed_labels,
+    of_classes,
     promise_each_class,
     promise_items,
 )
 from leaven.select.guarantee_pictures import (
     expected_threshold,
+    promise_counts,
     promise_pixels,
     promise_rows,
     promise_tags,
@@ -25,6 +34,12 @@ from leaven.select.learn_then_test import (
     sequence_starts,
     thresholds_of,
 )
+
+
+def count_rows(scores, wrong, pictures, count, thresholds):
+    rows = Rows(scores, pictures, count, wrong)
+    return rows.counts(rows.levels(thresholds), len(thresholds))
+
 
 ASKED = {"target": 0.9, "confidence": 0.9}
 RUNS = 250
@@ -235,16 +250,11 @@ def test_promises_of_boxes_are_broken_no_more_often_than_stated():
         scores, wrong, pictures = grouped(seed, 400)
         mine, rest = pictures < 200, pictures >= 200
         promise = promise_rows(
-            scores[mine],
-            wrong[mine],
-            pictures[mine],
-            200,
-            scores[rest],
-            pictures[rest] - 200,
-            200,
+            Rows(scores[mine], pictures[mine], 200, wrong[mine]),
+            Rows(scores[rest], pictures[rest] - 200, 200),
             **ASKED,
         )
-        kept = promise.keeps(scores[rest])
+        kept = promise.keeps(scores[rest], pictures=pictures[rest])
         assert int(kept.sum()) == promise.kept
         given += promise.held
         broken += bool(wrong[rest][kept].double().sum() > 0.1 * kept.sum() + 1e-9)
@@ -255,7 +265,7 @@ def test_promises_of_boxes_are_broken_no_more_often_than_stated():
 def test_a_thousand_boxes_in_five_pictures_are_five_observations():
     scores, pictures = torch.rand(1000), torch.arange(1000) % 5
     promise = promise_rows(
-        scores, torch.zeros(1000).bool(), pictures, 5, scores, pictures, 5, **ASKED
+        Rows(scores, pictures, 5, torch.zeros(1000).bool()), Rows(scores, pictures, 5), **ASKED
     )
     assert not promise.held
     assert promise.needed == math.ceil(math.log(10) / math.log(1.1))
@@ -264,16 +274,91 @@ def test_a_thousand_boxes_in_five_pictures_are_five_observations():
     assert items_alone.held
 
 
+def test_ranks_are_places_by_score_within_a_picture():
+    scores = torch.tensor([0.2, 0.9, 0.9, float("nan"), 0.5, 0.7])
+    pictures = torch.tensor([1, 0, 0, 0, 1, 1])
+    assert ranks_within(scores, pictures).tolist() == [2, 0, 1, 2, 1, 0]
+    assert len(ranks_within(scores[:0], pictures[:0])) == 0
+
+
+def test_the_best_of_crowded_pictures_make_up_the_share():
+    """One picture with ten boxes and ten with one: of 20, 18 are kept where 8 of the crowd are."""
+    pictures = torch.tensor([0] * 10 + list(range(1, 11)))
+    scores = torch.linspace(0.9, 0.5, 20, dtype=torch.float64)
+    thresholds = torch.tensor([0.71, 0.5], dtype=torch.float64)
+    rows = Rows(scores, pictures, 11)
+    level, ranks = rows.levels(thresholds), rows.ranks()
+    most = most_per_picture(level, ranks, 2, 0.9)
+    # The first threshold accepts the ten of the crowd alone, so that nine of them are nine tenths;
+    # the second one would do with eight, but what is accepted only grows.
+    assert most.tolist() == [9, 9]
+    assert most_per_picture(level, ranks, 2, 0.5).tolist() == [5, 5]
+    assert most_per_picture(level, ranks, 2, 1.0).tolist() == [10, 10]
+    counts = rows.counts(within_most(level, ranks, most), 2)
+    assert counts.accepted.sum(0).tolist() == [9, 19]
+    assert counts.accepted[0].tolist() == [9, 9]
+    assert most_per_picture(level[:0], ranks[:0], 2, 0.9).tolist() == [1, 1]
+
+
+def test_a_limit_that_grows_lets_lower_ranks_in_later():
+    level, ranks = torch.tensor([0, 0, 0, 2]), torch.tensor([0, 1, 2, 0])
+    assert within_most(level, ranks, torch.tensor([1, 2, 2])).tolist() == [0, 1, 3, 2]
+
+
+def test_rows_that_are_not_judged_take_a_rank_and_nothing_else():
+    rows = Rows(
+        torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3).long(), 1, torch.tensor([True, False, True]),
+        torch.tensor([False, True, True]),
+    )  # fmt: skip
+    thresholds = torch.tensor([0.7], dtype=torch.float64)
+    assert rows.ranks().tolist() == [0, 1, 2]
+    counts = rows.counts(within_most(rows.levels(thresholds), rows.ranks(), torch.tensor([2])), 1)
+    assert (counts.accepted.tolist(), counts.wrong.tolist()) == ([[1]], [[0]])
+
+
+def test_crowded_pictures_keep_their_best_so_that_more_is_promised():
+    """Every fiftieth picture is a crowd of fifteen, where others have two boxes: each box could weigh
+    no more than a fifteenth of what a picture may."""
+    generator = torch.Generator().manual_seed(3)
+    sizes = torch.where(torch.arange(600) % 50 == 0, 15, 2)
+    pictures = torch.arange(600).repeat_interleave(sizes)
+    order = torch.randperm(600, generator=generator)
+    pictures = order[pictures]
+    scores = torch.rand(len(pictures), generator=generator, dtype=torch.float64)
+    wrong = torch.rand(len(pictures), generator=generator) < 0.02
+    mine, rest = pictures < 150, pictures >= 150
+    held = Rows(scores[mine], pictures[mine], 150, wrong[mine])
+    others = Rows(scores[rest], pictures[rest] - 150, 450)
+    promise = promise_rows(held, others, **ASKED)
+    assert promise.held and promise.most_per_picture < 15
+    kept = promise.keeps(others.scores, pictures=others.pictures)
+    assert int(kept.sum()) == promise.kept
+    assert int(torch.bincount(others.pictures[kept]).max()) == promise.most_per_picture
+    thresholds = thresholds_of(others.scores, 200)
+    without = promise_counts(
+        thresholds, held.counts(held.levels(thresholds), len(thresholds)),
+        others.counts(others.levels(thresholds), len(thresholds)), len(others.scores), **ASKED,
+    )  # fmt: skip
+    assert promise.needed < without.needed
+    assert promise.kept > without.kept
+
+
+def test_the_best_of_each_class_of_a_picture_are_kept_in_a_promise_by_class():
+    one = Promise(0.9, 0.9, 0.5, True, 1, 0.5, 9, None, None, None, most_per_picture=1)
+    two = Promise(0.9, 0.9, 0.2, True, 1, 0.5, 9, None, None, None, most_per_picture=2)
+    both = of_classes([one, two], 9, 7, 0.9, 0.9)
+    scores = torch.tensor([0.9, 0.8, 0.6, 0.5, 0.4, 0.9, 0.7])
+    classes = torch.tensor([0, 0, 1, 1, 1, -1, 0])
+    pictures = torch.tensor([0, 0, 0, 0, 0, 0, 1])
+    kept = both.keeps(scores, classes, pictures)
+    assert kept.tolist() == [True, False, True, True, False, False, True]
+
+
 @pytest.mark.parametrize(("held_out", "others"), [(0, 0), (0, 4), (4, 0)])
 def test_boxes_of_no_pictures(held_out, others):
     promise = promise_rows(
-        torch.rand(held_out),
-        torch.zeros(held_out).bool(),
-        torch.arange(held_out),
-        held_out,
-        torch.rand(others),
-        torch.arange(others),
-        others,
+        Rows(torch.rand(held_out), torch.arange(held_out), held_out, torch.zeros(held_out).bool()),
+        Rows(torch.rand(others), torch.arange(others), others),
         **ASKED,
     )
     assert not promise.held
@@ -288,17 +373,13 @@ def test_tags_are_boxes_of_their_items():
     rows = torch.arange(200).repeat_interleave(4)
     assert promise.held
     assert promise == promise_rows(
-        probs[:200].flatten(),
-        ~truth[:200].flatten(),
-        rows,
-        200,
-        probs[200:].flatten(),
-        torch.arange(100).repeat_interleave(4),
-        100,
+        Rows(probs[:200].flatten(), rows, 200, ~truth[:200].flatten()),
+        Rows(probs[200:].flatten(), torch.arange(100).repeat_interleave(4), 100),
         target=0.7,
         confidence=0.9,
     )
-    kept = promise.keeps(probs[200:])
+    kept = promise.keeps(probs[200:], pictures=torch.arange(100)[:, None].expand(-1, 4))
+    assert int(kept.sum()) == promise.kept
     assert float(truth[200:][kept].double().mean()) >= 0.7
 
 
@@ -392,9 +473,12 @@ def test_rows_that_do_not_fit_are_refused():
         promise_items(torch.rand(5), torch.zeros(4).bool(), torch.rand(5), **ASKED)
     with pytest.raises(ValueError, match="scores"):
         promise_rows(
-            torch.rand(5), torch.zeros(5).bool(), torch.zeros(4).long(), 1,
-            torch.rand(5), torch.zeros(5).long(), 1, **ASKED,
+            Rows(torch.rand(5), torch.zeros(4).long(), 1, torch.zeros(5).bool()),
+            Rows(torch.rand(5), torch.zeros(5).long(), 1), **ASKED,
         )  # fmt: skip
+    with pytest.raises(ValueError, match="wrong flags"):
+        unknown = Rows(torch.rand(5), torch.zeros(5).long(), 1)
+        promise_rows(unknown, unknown, **ASKED)
     with pytest.raises(ValueError, match="shape"):
         promise_pixels(
             torch.rand(2, 3, 3), torch.zeros(2, 3, 3).bool(), torch.ones(2, 3, 2).bool(),

@@ -20,6 +20,7 @@ _LONGEST = 28
 
 
 def caption(
+    context: typer.Context,
     data: Annotated[
         list[str] | None,
         typer.Argument(
@@ -147,11 +148,12 @@ def caption(
 
     start_log(quiet=quiet, verbose=verbose)
     if density:
+        _check_density(_given(context))
         _rank(data or [], raw_column, more_than, json)
         return
     options = _options(
-        data or [], captioner, resume, out,
-        labels=labels, raw_column=raw_column, use_raw=not no_raw, temperature=temperature,
+        data or [], resume, out, _given(context),
+        captioner=captioner, labels=labels, raw_column=raw_column, use_raw=not no_raw, temperature=temperature,
         max_tokens=max_tokens, seed=seed, batch=batch, limit=limit, device=device,
         precision=precision, more_than=more_than,
     )  # fmt: skip
@@ -162,10 +164,18 @@ def caption(
     _print(result)
 
 
+def _given(context: typer.Context) -> set[str]:
+    """The names of the options that were said, as ``CaptionOptions`` calls them."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    said = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return {"use_raw" if name == "no_raw" else name for name in said}
+
+
 def _options(
-    data: list[str], captioner: str | None, resume: bool, out: Path | None, **others: Any
+    data: list[str], resume: bool, out: Path | None, given: set[str], **options: Any
 ) -> CaptionOptions:
-    """The options of the job; those of the folder where it is gone on with and nothing is said."""
+    """The options of the job. Where one is gone on with, they are those it began with and what is
+    ``given`` now; but a limit is of one call."""
     from leaven.job.caption_folder import CaptionOptions, stored_options
 
     if resume and not data:
@@ -175,15 +185,15 @@ def _options(
                 "what to go on with",
                 "give the folder: leaven caption --resume --out FOLDER",
             )
-        changes = {name: others[name] for name in ("batch", "limit", "device", "precision")}
-        return replace(stored_options(out), **changes)
+        said = {name: value for name, value in options.items() if name in given}
+        return replace(stored_options(out), **{"limit": None, **said})
     if len(data) != 1:
         raise ConfigError(
             f"{len(data) or 'No'} data were given.",
             "one folder of pictures or one Parquet file",
             "leaven caption DATA --captioner NAME; several are for --density alone",
         )
-    if captioner is None:
+    if options["captioner"] is None:
         raise ConfigError(
             "No captioner was given, and none comes with leaven.",
             "an image-to-text model of transformers: its name on the hub or a local folder",
@@ -191,7 +201,7 @@ def _options(
             "Salesforce/blip2-opt-2.7b (15 GB), Salesforce/blip-image-captioning-base (1 GB) or a "
             "folder of yours",
         )
-    return CaptionOptions(data[0], captioner, **others)
+    return CaptionOptions(data[0], **options)
 
 
 def _write(options: CaptionOptions, **how: Any) -> Any:
@@ -208,6 +218,17 @@ def _write(options: CaptionOptions, **how: Any) -> Any:
         go_on = f"Go on with: leaven caption --resume --out {safe(folder)}" if begun else ""
         typer.echo(f"Stopped. {go_on}".rstrip(), err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _check_density(given: set[str]) -> None:
+    foreign = given - {"data", "density", "raw_column", "more_than", "json", "quiet", "verbose"}
+    if foreign:
+        option = "--" + min(foreign).replace("_", "-").replace("use-raw", "no-raw")
+        raise ConfigError(
+            f"{option} is given with --density, which writes no captions.",
+            "sources of captions, --raw-column and --more-than",
+            f"leave {option} out",
+        )
 
 
 def _rank(data: list[str], raw_column: str | None, more_than: int, json: bool) -> None:

@@ -38,7 +38,7 @@ FORMS = {
     "classification": (Form.folder, Form.csv, Form.parquet, Form.label_studio, Form.cvat),
     "segmentation": (Form.masks, Form.coco, Form.label_studio, Form.cvat),
     "detection": (Form.coco, Form.voc, Form.yolo, Form.label_studio, Form.cvat),
-    "instance": (Form.coco, Form.yolo, Form.instances, Form.label_studio, Form.cvat),
+    "instance": (Form.coco, Form.voc, Form.yolo, Form.instances, Form.label_studio, Form.cvat),
 }
 """The forms that hold the labels of each task."""
 

@@ -20,6 +20,7 @@ from leaven.data.open import open_data
 from leaven.data.pairs import PairedPictures
 from leaven.data.partition import label_share, partition
 from leaven.data.pixels import MemoryPixels, Pixels
+from leaven.data.rare_classes import RareClassStream, class_pixels, rare_class_probs
 from leaven.data.sources import Sources
 from leaven.data.streams import Sample, Stream
 from leaven.data.writers import write_csv, write_folder, write_parquet
@@ -34,10 +35,12 @@ __all__ = [
     "PairedPictures",
     "PictureError",
     "Pixels",
+    "RareClassStream",
     "Sample",
     "Sources",
     "Stream",
     "View",
+    "class_pixels",
     "data_fingerprint",
     "decode",
     "feature_rows",
@@ -56,6 +59,7 @@ __all__ = [
     "partition",
     "point_labels",
     "random_radius",
+    "rare_class_probs",
     "resized_masks",
     "scribble_labels",
     "sparse_boxes",

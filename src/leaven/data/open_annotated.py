@@ -130,16 +130,7 @@ def _divided(
             "at least one labelled picture beside those that are held out",
             "label some pictures, or hold out fewer (test_share, val_share).",
         )
-    return Data(
-        name=listing.name,
-        classes=listing.classes,
-        train=division.train,
-        val=division.val,
-        test=division.test,
-        flip=flip,
-        notes=tuple(division.notes),
-        calibration=division.calibration,
-    )
+    return division.data(listing.name, listing.classes, flip=flip)
 
 
 class Division(Generic[T]):
@@ -193,6 +184,19 @@ class Division(Generic[T]):
             self.val = self._hold_out(share)
         elif share:
             self.notes.append(f"The data have a val split; the share {share:g} was not used.")
+
+    def data(self, name: str, classes: tuple[str, ...], *, flip: bool) -> Data[T]:
+        """The data of what was held out and what was not."""
+        return Data(
+            name=name,
+            classes=classes,
+            train=self.train,
+            val=self.val,
+            test=self.test,
+            flip=flip,
+            notes=tuple(self.notes),
+            calibration=self.calibration,
+        )
 
     def _of(self, split: str) -> Tensor:
         return torch.tensor([name == split for name in self._loaded.splits], dtype=torch.bool)

@@ -83,15 +83,7 @@ def open_captioned(
             "at least one caption beside those that are held out",
             "write captions with `leaven caption`, or hold out fewer (test_share, val_share).",
         )
-    return Data(
-        name=listing.name,
-        classes=listing.classes,
-        train=division.train,
-        val=division.val,
-        test=division.test,
-        flip=False,
-        notes=tuple(division.notes),
-    )
+    return division.data(listing.name, listing.classes, flip=False)
 
 
 def find_captions(

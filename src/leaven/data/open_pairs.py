@@ -109,15 +109,7 @@ def open_pairs(
             "pairs in the split train",
             "put some into a folder train, or hold out fewer.",
         )
-    return Data(
-        name=name,
-        classes=classes,
-        train=division.train,
-        val=division.val,
-        test=division.test,
-        flip=not embedded if flip is None else flip,
-        notes=tuple(division.notes),
-    )
+    return division.data(name, classes, flip=not embedded if flip is None else flip)
 
 
 def find_pairing(source: str | Path | None, pairs: str, other: Path | None = None) -> Pairing:

@@ -48,7 +48,7 @@ def placed_boxes(boxes: BoxLabels, sizes: Tensor, shape: tuple[int, int]) -> Box
     placed = boxes.scaled(factors(sizes, shape))
     if boxes.masks is None:
         return placed
-    parts = _contents(sizes, shape)
+    parts = contents(sizes, shape)
     masks = boxes.masks.resized(parts[boxes.pictures]).padded(shape)
     return replace(placed, masks=masks)
 
@@ -60,7 +60,7 @@ def found_boxes(boxes: BoxLabels, sizes: Tensor, shape: tuple[int, int]) -> BoxL
     found = replace(found, boxes=found.boxes.clamp_min(0).minimum(limit))
     if found.masks is None:
         return found
-    parts = _contents(sizes, shape)
+    parts = contents(sizes, shape)
     masks = found.masks.cut(parts[found.pictures]).resized(sizes[found.pictures])
     return replace(found, masks=masks)
 
@@ -96,7 +96,7 @@ def fitting_shape(sizes: Tensor, longest: int, multiple: int = 8) -> tuple[int, 
     return _multiple(height, multiple), _multiple(width, multiple)
 
 
-def _contents(sizes: Tensor, shape: tuple[int, int]) -> Tensor:
+def contents(sizes: Tensor, shape: tuple[int, int]) -> Tensor:
     """(n, 2) int64, ``content`` of each picture."""
     parts = [content((height, width), shape) for height, width in sizes.tolist()]
     return torch.tensor(parts, dtype=torch.int64).view(-1, 2)

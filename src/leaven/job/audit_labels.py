@@ -253,7 +253,9 @@ def _pixels(whole: Audited, images: ImageSet[Any], found: LabelAudit) -> None:
     agreed = meter.metrics()["miou"]
     found.about["agreement_miou"] = round(agreed, 4)
     if agreed < WEAK:
-        found.weak(f"agree with the given classes of pixels with a mean IoU of {100 * agreed:.0f} %")
+        found.weak(
+            f"agree with the given classes of pixels with a mean IoU of {100 * agreed:.0f} %"
+        )
 
 
 def _placed(whole: Audited, item: int, box: Box, **said: Any) -> AuditFinding:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from leaven.data.captioned_listing import CaptionedListing
+from leaven.data.captioned_listing import CaptionedListing, tidy
 from leaven.data.embedded_scenes import SCENES, listed_scenes
 from leaven.data.files import PictureError, decode, pool
 from leaven.data.readers.captioned import read_captioned
@@ -32,6 +32,7 @@ from leaven.job.caption_folder import (
     Entry,
     caption_folder,
     check_captions,
+    check_texts,
     export_texts,
     prepare_captions,
     print_of,
@@ -114,10 +115,16 @@ def caption(
     folder = caption_folder(options.data, options.captioner) if out is None else Path(out)
     check_captions(folder, options, resume=resume)
     listing = read_pictures(options.data, options.labels, options.raw_column)
+    if resume:
+        listing = _as_begun(listing, folder)
+    count = min(len(listing.names), options.limit or len(listing.names))
+    if txt is not None:
+        check_texts(Path(txt), listing.names[:count])
     captioner = _captioner(options)
     prints = {
         "pictures_are": print_of(listing.names, listing.said.texts),
-        "weights_are": fingerprint(captioner.model),
+        # One captioner in every precision: a job may go on with another one.
+        "weights_are": fingerprint(captioner.model, rounded=torch.bfloat16),
     }
     prepare_captions(folder, options, prints)
     try:
@@ -128,7 +135,6 @@ def caption(
     except BaseException:
         remove_empty(folder)
         raise
-    count = min(len(listing.names), options.limit or len(listing.names))
     rows = [row for row in range(count) if listing.names[row] in entries]
     done = [entries[listing.names[row]] for row in rows]
     raw = [listing.said.texts[row] for row in rows]
@@ -163,6 +169,24 @@ def read_pictures(data: str, labels: str | None, column: str | None) -> Captione
         Path(data).expanduser(), None if labels is None else Path(labels), column,
         need_captions=False,
     )  # fmt: skip
+
+
+def _as_begun(listing: CaptionedListing, folder: Path) -> CaptionedListing:
+    """The pictures with the raw captions that they had when the job in ``folder`` began: texts that
+    it laid beside them since are none."""
+    store = LabelStore(folder / "labels")
+    if RAW not in store.rounds():
+        return listing
+    found = store.read_captions(RAW)
+    before = dict(zip(found.names, found.labels.texts, strict=True))
+    journal = CaptionJournal(folder / JOURNAL)
+    journal.read()
+    raw = list(listing.said.texts)
+    for row, name in enumerate(listing.names):
+        if name in before and name in journal.entries:
+            (written,), _ = tidy([journal.entries[name].text])
+            raw[row] = before[name] if raw[row] == written else raw[row]
+    return replace(listing, said=Described.of(raw))
 
 
 def _captioner(options: CaptionOptions) -> Captioner:
@@ -252,24 +276,27 @@ def _entries(
     try:
         written = write_captions(captioner, whole, kept_names, kept_raw, seed)
     except (torch.OutOfMemoryError, ValueError) as error:
-        # A picture that the captioner's own preparation refuses is not to stop the others.
-        if len(there) > 1:
-            half = (len(names) + 1) // 2
-            first, second = slice(0, half), slice(half, None)
-            return [
-                *_entries(captioner, seed, names[first], pictures[first], raw[first]),
-                *_entries(captioner, seed, names[second], pictures[second], raw[second]),
-            ]
-        if isinstance(error, torch.OutOfMemoryError):
-            raise ModelError(
-                "The memory does not hold the captioner with a single picture.",
-                "a device with more memory, or a smaller captioner",
-                "choose another --captioner or --device, or --precision bf16",
-            ) from error
-        made[there[0]] = Entry(kept_names[0], unreadable=str(error).split("\n")[0][:200])
+        # Without its traceback, which would hold the tensors of the batch while the halves are tried.
+        problem = error.with_traceback(None)
+    else:
+        for row, one in zip(there, written, strict=True):
+            made[row] = Entry(names[row], one.text, one.tokens, one.cut, one.raw_cut)
         return made
-    for row, one in zip(there, written, strict=True):
-        made[row] = Entry(names[row], one.text, one.tokens, one.cut, one.raw_cut)
+    # A picture that the captioner's own preparation refuses is not to stop the others.
+    if len(there) > 1:
+        half = (len(names) + 1) // 2
+        first, second = slice(0, half), slice(half, None)
+        return [
+            *_entries(captioner, seed, names[first], pictures[first], raw[first]),
+            *_entries(captioner, seed, names[second], pictures[second], raw[second]),
+        ]
+    if isinstance(problem, torch.OutOfMemoryError):
+        raise ModelError(
+            "The memory does not hold the captioner with a single picture.",
+            "a device with more memory, or a smaller captioner",
+            "choose another --captioner or --device, or --precision bf16",
+        ) from problem
+    made[there[0]] = Entry(kept_names[0], unreadable=str(problem).split("\n")[0][:200])
     return made
 
 

@@ -83,7 +83,7 @@ class Entry:
 class CaptionJournal:
     """Captions as JSON lines, on the disk as soon as their batch is done.
 
-    After a crash the last line may be torn; it is cut off and its picture is written again.
+    After a crash the end may be torn; it is cut off and its pictures are written again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,21 +116,39 @@ class CaptionJournal:
         self.entries.update((entry.item, entry) for entry in entries)
 
     def read(self) -> int:
-        """Fills ``entries`` from the file, where there is one; how many bytes are whole lines."""
+        """Fills ``entries`` from the file, where there is one; how many bytes are whole lines.
+
+        Raises:
+            RunError: a line is damaged, and there are whole ones behind it.
+        """
         if not self.path.exists():
             return 0
         whole = 0
         with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    entry = Entry(**read_json(line.decode()))
-                except (ValueError, TypeError):
-                    break
-                if not line.endswith(b"\n"):
-                    break
+            torn = 0
+            for number, line in enumerate(file, 1):
+                entry = _parsed(line)
+                if entry is None:
+                    torn = torn or number
+                    continue
+                if torn:
+                    raise RunError(
+                        f"Line {torn} of {self.path} is damaged, and there are whole ones behind it.",
+                        "lines as leaven wrote them",
+                        "take that line out; its picture is written again",
+                    )
                 whole += len(line)
                 self.entries[entry.item] = entry
         return whole
+
+
+def _parsed(line: bytes) -> Entry | None:
+    """The entry of a whole line; None of another one."""
+    try:
+        entry = Entry(**read_json(line.decode()))
+    except (ValueError, TypeError):
+        return None
+    return entry if line.endswith(b"\n") else None
 
 
 def caption_folder(data: str, captioner: str) -> Path:
@@ -194,23 +212,45 @@ def print_of(names: Sequence[str], raw: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_texts(folder: Path, items: Sequence[str]) -> None:
+    """Whether each item has a text of its own below ``folder``, before one is written.
+
+    Raises:
+        RunError: an item's name leads out of the folder, or two items have the same text.
+    """
+    owners: dict[Path, str] = {}
+    for item in items:
+        path = _text_of(folder, item)
+        other = owners.setdefault(path, item)
+        if other != item:
+            raise RunError(
+                f"The items {other!r} and {item!r} would both have the text {path}.",
+                "names that differ before their last dot",
+                "rename one of them, or leave --txt out: labels/ has all captions",
+            )
+
+
 def export_texts(folder: Path, said: Sequence[tuple[str, str]]) -> int:
     """Writes each caption as ``ITEM.txt`` below ``folder``, where trainers look for it beside a copy
-    of the pictures; how many were written. A text of an earlier export is replaced.
+    of the pictures; how many were written. A text that is there is replaced.
 
     Raises:
         RunError: an item's name leads out of the folder.
     """
     for item, text in said:
-        path = (folder / item).with_suffix(".txt")
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise RunError(
-                f"The item {item!r} leads out of {folder}.",
-                "names below a folder",
-                "rename it, or leave --txt out; the captions are in labels/",
-            )
-        write_text(path, text + "\n")
+        write_text(_text_of(folder, item), text + "\n")
     return len(said)
+
+
+def _text_of(folder: Path, item: str) -> Path:
+    path = (folder / item).with_suffix(".txt")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"The item {item!r} leads out of {folder}.",
+            "names below a folder",
+            "rename it, or leave --txt out: labels/ has all captions",
+        )
+    return path
 
 
 def _stored(folder: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class PixelStage(Stage[PixelMaps]):
         trainer, labels = self.trainer, fitted.labels.cpu()
         trainer.save_labels(trainer.last_round + 1, labels)
         unlabelled = self.data.unlabelled
-        # Every picture has equally many pixels, so that means of means are means.
+        # All maps have one size and nothing beside a picture is accepted: means of means are means.
         figures = pixel_figures(labels, unlabelled.truth)
         weight = labels.accepted.float().mean((1, 2))
         return {

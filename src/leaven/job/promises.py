@@ -17,7 +17,7 @@ from leaven.job.config import RunConfig
 from leaven.labels import BoxLabels, ClassLabels, PixelLabels
 from leaven.labels.pixels import VOID
 from leaven.quality.detection import match_boxes
-from leaven.select.accepted_counts import Counts, count_pixels
+from leaven.select.accepted_counts import Counts, Rows, count_pixels
 from leaven.select.guarantee import (
     Promise,
     family_confidence,
@@ -171,40 +171,42 @@ def promised_boxes(
     of 0.5 or more, and that thing is not another one's."""
     count = len(classes)
     matches = match_boxes(held, items.labels.cpu(), count, masks=masks)
-    judged = matches.judged
-    scores, wrong = held.confidence[judged], ~matches.right[judged]
-    pictures, known = held.pictures[judged], held.classes[judged]
 
     def of_rows(mine: Tensor, theirs: Tensor, target: float, confidence: float) -> Promise:
         return promise_rows(
-            scores[mine],
-            wrong[mine],
-            pictures[mine],
-            len(held),
-            labels.confidence[theirs],
-            labels.pictures[theirs],
-            len(labels),
+            Rows(
+                held.confidence[mine],
+                held.pictures[mine],
+                len(held),
+                ~matches.right[mine],
+                matches.judged[mine],
+            ),
+            Rows(labels.confidence[theirs], labels.pictures[theirs], len(labels)),
             target=target,
             confidence=confidence,
         )
 
     def overall(target: float) -> Promise:
-        mine, theirs = torch.ones(len(scores)).bool(), torch.ones(len(labels.boxes)).bool()
+        mine, theirs = (torch.ones(len(some.boxes)).bool() for some in (held, labels))
         return of_rows(mine, theirs, target, asked.confidence)
 
+    def keeps(promise: Promise) -> Tensor:
+        return promise.keeps(labels.confidence, labels.classes, labels.pictures)
+
     level = family_confidence(asked.confidence, count)
-    found = [of_rows(known == k, labels.classes == k, asked.target, level) for k in range(count)]
+    found = [
+        of_rows(held.classes == k, labels.classes == k, asked.target, level) for k in range(count)
+    ]
     each = of_classes(found, len(held), len(labels.boxes), asked.target, asked.confidence)
 
     def measured(promise: Promise) -> float | None:
-        chosen = labels.keep(promise.keeps(labels.confidence, labels.classes))
+        chosen = labels.keep(keeps(promise))
         right = match_boxes(chosen, truth, count, masks=masks).metrics()["precision"]
         return None if right != right else right
 
     promise = each if asked.by_class else overall(asked.target)
     summary = _summary(promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured)
-    kept = promise.keeps(labels.confidence, labels.classes)
-    return labels.with_weight(kept.float()), Promised(promise, summary)
+    return labels.with_weight(keeps(promise).float()), Promised(promise, summary)
 
 
 def promised_pixels(
@@ -219,12 +221,16 @@ def promised_pixels(
     for: they take a pass over all pixels each."""
     actual = items.labels.stored(torch.arange(len(items))).cpu()
     wrong, judged = held.classes != actual, actual != VOID
+    # What lies beside a picture is neither kept nor left to a person.
+    own = labels.confidence
+    own = own if labels.extents is None else torch.where(labels.shown, own, -1.0)
+    total = int(labels.areas.sum())
 
     def of_pixels(mine: Tensor, theirs: Tensor, target: float, confidence: float) -> Promise:
         return promise_pixels(mine, wrong, judged, theirs, target=target, confidence=confidence)
 
     def overall(target: float) -> Promise:
-        return of_pixels(held.confidence, labels.confidence, target, asked.confidence)
+        return of_pixels(held.confidence, own, target, asked.confidence)
 
     each = None
     if asked.by_class:
@@ -232,43 +238,37 @@ def promised_pixels(
         found = [
             of_pixels(
                 torch.where(held.classes == k, held.confidence, -1.0),
-                torch.where(labels.classes == k, labels.confidence, -1.0),
+                torch.where(labels.classes == k, own, -1.0),
                 asked.target,
                 level,
             )
             for k in range(len(classes))
         ]
-        total = labels.confidence.numel()
         each = of_classes(found, len(held), total, asked.target, asked.confidence)
     known = truth.stored(torch.arange(len(truth))).cpu()
 
     def measured(promise: Promise) -> float | None:
-        kept = promise.keeps(labels.confidence, labels.classes)
-        return labels.with_weight(kept).accuracy(known)
+        return labels.with_weight(promise.keeps(own, labels.classes)).accuracy(known)
 
     promise = overall(asked.target) if each is None else each
-    total = labels.confidence.numel()
     summary = _summary(promise, each, asked, classes, total, "pixels", overall, measured)
-    summary["in_expectation"] = _expected(held, wrong, judged, labels, asked.target)
-    return labels.with_weight(promise.keeps(labels.confidence, labels.classes)), Promised(
-        promise, summary
-    )
+    summary["in_expectation"] = _expected(held, wrong, judged, own, total, asked.target)
+    return labels.with_weight(promise.keeps(own, labels.classes)), Promised(promise, summary)
 
 
 def _expected(
-    held: PixelLabels, wrong: Tensor, judged: Tensor, labels: PixelLabels, target: float
+    held: PixelLabels, wrong: Tensor, judged: Tensor, others: Tensor, total: int, target: float
 ) -> dict[str, float | None]:
-    """What conformal risk control would keep: see ``expected_threshold``. Thresholds that accept
-    hardly a pixel are left out: there a picture is all wrong or all right."""
-    thresholds, counts, there = count_pixels(
-        held.confidence, wrong, judged, labels.confidence, THRESHOLDS
-    )
-    enough = there.accepted.sum(0) >= LEAST_ACCEPTED * labels.confidence.numel()
+    """What conformal risk control would keep of ``total`` pixels with the confidences ``others``
+    (m, H, W), negative beside pictures: see ``expected_threshold``. Thresholds that accept hardly a
+    pixel are left out: there a picture is all wrong or all right."""
+    thresholds, counts, there = count_pixels(held.confidence, wrong, judged, others, THRESHOLDS)
+    enough = there.accepted.sum(0) >= LEAST_ACCEPTED * total
     chosen = Counts(counts.accepted[:, enough], counts.wrong[:, enough])
     found = expected_threshold(chosen, thresholds[enough], target)
     share = 0.0
     if found is not None:
-        share = float((labels.confidence >= found).double().mean())
+        share = int((others >= found).sum()) / max(1, total)
     return {"threshold": found, "kept_share": share}
 
 
@@ -325,6 +325,8 @@ def _text(promise: Promise, total: int, unit: str, asked: Asked) -> str:
     each = " of each class" if asked.by_class else ""
     if promise.held:
         some, rest = "", total - promise.kept
+        if promise.most_per_picture is not None:
+            some = f" Of a picture {promise.most_per_picture} {unit} are kept at most, its surest."
         needs = "needs" if rest == 1 else "need"
         left = f"The other {rest} {needs} a person." if rest else "None needs a person."
         if asked.by_class:

@@ -17,6 +17,7 @@ from leaven.data.sources import Sources
 from leaven.draws import Draws
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
+from leaven.job.labelling import check_labels_pictures
 from leaven.job.looks import Looks, Progress, look
 from leaven.job.pictures import run_pictures
 from leaven.job.suggest_pool import Beliefs, read_beliefs
@@ -223,12 +224,7 @@ def _finished(run: Path) -> RunConfig:
         raise RunError(
             f"{path} is damaged: {error}", "JSON", "run again into a new --out"
         ) from None
-    if task == "translation":
-        raise RunError(
-            f"The run {run} turns pictures into others, and labels none.",
-            "a run that labels pictures",
-            "give another run",
-        )
+    check_labels_pictures(run, task or config.task)
     return config if task in (None, config.task) else config.model_copy(update={"task": task})
 
 

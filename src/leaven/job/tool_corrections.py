@@ -16,6 +16,7 @@ from leaven.data.readers.drawn_files import drawn_files
 from leaven.data.readers.drawn_names import Names
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
+from leaven.job.labelling import check_labels_pictures
 from leaven.job.tool_rounds import RoundOfLabels, Said, round_of_labels
 from leaven.labels import LabelStore
 from leaven.labels.corrections import Correction, CorrectionLog
@@ -152,6 +153,7 @@ class _Rounds:
                 f"There is no run in {run}.", "a run folder with config.yaml", "check the path"
             )
         self._task = RunConfig.read(run / "config.yaml").task
+        check_labels_pictures(run, self._task)
         self._store = LabelStore(run / "labels")
         self._read: dict[int, tuple[RoundOfLabels, dict[str, int]]] = {}
         self.numbers = self._store.rounds()

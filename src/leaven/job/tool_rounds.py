@@ -95,7 +95,8 @@ class BoxesOfRound:
     """Boxes, or boxes with masks.
 
     A picture is accepted where everything that was drawn is a row of the round, and every row that
-    the round accepts is among it.
+    the round accepts is among it. Groups (crowds) stay where the round is accepted whole; else they
+    are left out, as a correction has things alone.
     """
 
     def __init__(self, stored: BoxRound, *, masks: bool) -> None:
@@ -115,18 +116,23 @@ class BoxesOfRound:
         drawn = _placed(picture.shapes, (height, width), self._classes, notes)
         free = list(self._rows[item])
         runs = {row: self._run(row) for row in free} if self._masks else {}
-        boxes, used = [], []
-        for name, placed in drawn:
-            row = next((row for row in free if self._same(row, name, placed, runs)), None)
+        boxes, used, groups = [], [], 0
+        for shape, placed in drawn:
+            row = next((row for row in free if self._same(row, shape.name, placed, runs)), None)
             if row is not None:
                 free.remove(row)
                 used.append(row)
-            boxes.append(self._box(name, placed, (height, width), row, notes))
+            if shape.crowd if row is None else bool(self._labels.crowd[row]):
+                groups += 1
+            else:
+                boxes.append(self._box(shape.name, placed, (height, width), row, notes))
         weights = self._labels.weight
         kept = len(used) == len(drawn) and not any(bool(weights[row] > 0) for row in free)
+        whole = kept and known and not free and all(bool(weights[row] > 0) for row in used)
+        if groups and not whole:
+            notes["groups, which corrections cannot hold and which were left out"] += groups
         if not kept or not known:
             return Said("relabel", boxes=boxes, notes=+notes)
-        whole = not free and all(bool(weights[row] > 0) for row in used)
         return Said("accept", boxes=None if whole else boxes, notes=+notes)
 
     def _same(self, row: int, name: str, placed: Placed, runs: dict[int, bytes]) -> bool:
@@ -173,8 +179,8 @@ class PixelsOfRound:
         notes: Counter[str] = Counter()
         drawn = np.full((height, width), VOID, dtype=np.uint8)
         shapes = sorted(picture.shapes, key=lambda shape: shape.layer)
-        for name, placed in _placed(shapes, (height, width), self._classes, notes):
-            drawn[_pixels(placed, (height, width), notes)] = self._classes.index(name)
+        for shape, placed in _placed(shapes, (height, width), self._classes, notes):
+            drawn[_pixels(placed, (height, width), notes)] = self._classes.index(shape.name)
         shown, accepted = believed.classes.numpy(), believed.accepted.numpy()
         if BACKGROUND in self._classes:
             self._fill(drawn, shown, accepted)
@@ -215,18 +221,19 @@ class PixelsOfRound:
 
 def _placed(
     shapes: Sequence[Shape], size: Size, classes: Sequence[str], notes: Counter[str]
-) -> list[tuple[str, Placed]]:
+) -> list[tuple[Shape, Placed]]:
     if len(shapes) > MOST_BOXES:
         raise Unusable(f"more than {MOST_BOXES} things in a picture", str(len(shapes)))
     found = []
     for shape in shapes:
-        name, placed = _known(shape.name, classes), shape.place(size)
+        _known(shape.name, classes)
+        placed = shape.place(size)
         if placed is None:
             notes["shapes without an area in their picture, which were left out"] += 1
             continue
         if placed.turned:
             notes["turned boxes, of which the upright box around them was taken"] += 1
-        found.append((name, placed))
+        found.append((shape, placed))
     return found
 
 

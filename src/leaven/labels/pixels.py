@@ -22,14 +22,22 @@ class PixelLabels:
         confidence: (n, H, W) float16 in [0, 1], the probability that the proposer gave it.
         weight: (n, H, W) float16 in [0, 1], how far the pixel is trusted; 0 is not at all.
         source: (n,) int64, a ``Source``, for each picture.
+        extents: (n, 2) int64, height and width of the part in the upper left that shows the picture;
+            None where all of it does. What lies beside it counts nowhere.
     """
 
     classes: Tensor
     confidence: Tensor
     weight: Tensor
     source: Tensor
+    extents: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.extents is not None and self.extents.shape != (len(self.classes), 2):
+            raise ValueError(
+                f"extents are (n, 2) of {len(self.classes)} pictures, "
+                f"not {tuple(self.extents.shape)}"
+            )
         for name in ("confidence", "weight"):
             if getattr(self, name).shape != self.classes.shape:
                 raise ValueError(
@@ -43,24 +51,55 @@ class PixelLabels:
         return len(self.classes)
 
     @property
+    def shown(self) -> Tensor:
+        """(n, H, W) bool: the pixels that show a picture."""
+        if self.extents is None:
+            return torch.ones_like(self.classes, dtype=torch.bool)
+        _, height, width = self.classes.shape
+        tall, wide = self.extents.to(self.classes.device)[:, :, None, None].unbind(1)
+        rows = torch.arange(height, device=tall.device)[:, None]
+        return (rows < tall) & (torch.arange(width, device=tall.device) < wide)
+
+    @property
+    def areas(self) -> Tensor:
+        """(n,) int64, the pixels that show each picture."""
+        count, height, width = self.classes.shape
+        if self.extents is None:
+            return torch.full((count,), height * width, device=self.classes.device)
+        return self.extents.prod(1).to(self.classes.device)
+
+    @property
     def accepted(self) -> Tensor:
-        """(n, H, W) bool: known and trusted at all."""
-        return (self.weight > 0) & (self.classes != VOID)
+        """(n, H, W) bool: shown, known and trusted at all."""
+        accepted = (self.weight > 0) & (self.classes != VOID)
+        return accepted if self.extents is None else accepted & self.shown
+
+    @property
+    def shares(self) -> Tensor:
+        """(n,) float32, the share of accepted pixels among those that show each picture."""
+        return self.accepted.sum((1, 2)) / self.areas
 
     @property
     def accepted_share(self) -> float:
         """The share of accepted pixels in [0, 1]; 0 of no pixels."""
-        return float(self.accepted.float().mean()) if self.classes.numel() else 0.0
+        return float(self.accepted.sum() / self.areas.sum()) if self.classes.numel() else 0.0
 
     @property
     def doubt(self) -> Tensor:
         """(n,) float32, one less the mean confidence of each picture."""
-        return 1 - self.confidence.float().mean((1, 2))
+        confidence = self.confidence.float()
+        if self.extents is None:
+            return 1 - confidence.mean((1, 2))
+        return 1 - (confidence * self.shown).sum((1, 2)) / self.areas
 
     def select(self, index: Tensor) -> PixelLabels:
         """The labels of the pictures ``index`` (int64 positions or a bool mask)."""
         return PixelLabels(
-            self.classes[index], self.confidence[index], self.weight[index], self.source[index]
+            self.classes[index],
+            self.confidence[index],
+            self.weight[index],
+            self.source[index],
+            None if self.extents is None else self.extents[index],
         )
 
     def with_weight(self, weight: Tensor) -> PixelLabels:
@@ -80,7 +119,11 @@ class PixelLabels:
     def cpu(self) -> PixelLabels:
         """The same labels in main memory."""
         return PixelLabels(
-            self.classes.cpu(), self.confidence.cpu(), self.weight.cpu(), self.source.cpu()
+            self.classes.cpu(),
+            self.confidence.cpu(),
+            self.weight.cpu(),
+            self.source.cpu(),
+            None if self.extents is None else self.extents.cpu(),
         )
 
     def filled(self, labels: PixelLabels, rows: Tensor) -> PixelLabels:
@@ -95,7 +138,7 @@ class PixelLabels:
         for name in ("classes", "confidence", "weight", "source"):
             made[name] = getattr(self, name).clone()
             made[name][rows] = getattr(labels, name).to(made[name])
-        return PixelLabels(**made)
+        return PixelLabels(**made, extents=self.extents)
 
     @classmethod
     def from_person(cls, classes: Tensor) -> PixelLabels:
@@ -106,10 +149,12 @@ class PixelLabels:
         return cls(classes, known, known.clone(), source)
 
     @classmethod
-    def from_model(cls, classes: Tensor, confidence: Tensor, weight: Tensor) -> PixelLabels:
-        """Proposals of a model, (n, H, W) each."""
+    def from_model(
+        cls, classes: Tensor, confidence: Tensor, weight: Tensor, extents: Tensor | None = None
+    ) -> PixelLabels:
+        """Proposals of a model, (n, H, W) each, and ``extents`` (n, 2) of the pictures."""
         source = torch.full((len(classes),), int(Source.MODEL), device=classes.device)
-        return cls(classes, confidence, weight, source)
+        return cls(classes, confidence, weight, source, extents)
 
     @classmethod
     def from_probs(cls, probs: Tensor, weight: Tensor | None = None) -> PixelLabels:

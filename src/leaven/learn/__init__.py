@@ -23,6 +23,7 @@ from leaven.learn.fairness import fairness_loss
 from leaven.learn.feature_distance import feature_distance_loss
 from leaven.learn.feature_dropout import drop_channels
 from leaven.learn.feedback import FeedbackBaseline, exact_feedback, feedback_loss
+from leaven.learn.first_features import masked_feature_distance, patch_classes
 from leaven.learn.generalised_cross_entropy import generalised_cross_entropy
 from leaven.learn.graph import graph_contrastive_loss, label_graph
 from leaven.learn.information import information_loss
@@ -31,7 +32,14 @@ from leaven.learn.kept_pixel_losses import kept_pixel_cross_entropy, symmetric_p
 from leaven.learn.logit_adjustment import adjust_logits
 from leaven.learn.losses import cross_entropy, entropy, instance_similarity_loss, mean_prior
 from leaven.learn.mask_matching import mask_matching_cost, one_to_one
-from leaven.learn.masked_losses import masked_cross_entropy, masked_dice, masked_loss
+from leaven.learn.masked_losses import (
+    MaskedLoss,
+    masked_cross_entropy,
+    masked_dice,
+    masked_dice_by_sample,
+    masked_loss,
+    masked_loss_by_sample,
+)
 from leaven.learn.mislabelling import mislabelling_matrix, noisy_logits
 from leaven.learn.mixup import mixed, mixed_cross_entropy, mixup
 from leaven.learn.multiple_choice import (
@@ -74,6 +82,7 @@ __all__ = [
     "BalancedItems",
     "FeedbackBaseline",
     "HeadBalance",
+    "MaskedLoss",
     "TeacherPacing",
     "adjust_logits",
     "adversarial_change",
@@ -126,7 +135,10 @@ __all__ = [
     "mask_matching_cost",
     "masked_cross_entropy",
     "masked_dice",
+    "masked_dice_by_sample",
+    "masked_feature_distance",
     "masked_loss",
+    "masked_loss_by_sample",
     "mean_prior",
     "mean_squared_consistency",
     "mislabelling_matrix",
@@ -141,6 +153,7 @@ __all__ = [
     "one_rectangle",
     "one_to_one",
     "one_turn",
+    "patch_classes",
     "pixel_cross_entropy",
     "pixel_divergence",
     "pixel_mean_squared",

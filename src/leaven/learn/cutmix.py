@@ -22,8 +22,9 @@ def mix(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """``other`` where ``mask``, else ``own``: exact copies of both.
 
     Args:
-        mask: (B, H, W) bool, or (1, H, W) for all samples.
-        own, other: (B, H, W) or (B, C, H, W) of one dtype: pictures, classes, predictions, weights.
+        mask: (B, H, W) bool, or (1, H, W) for all samples; of volumes (B, H, W, L).
+        own, other: (B, H, W) or (B, C, H, W) of one dtype: pictures, classes, predictions, weights;
+            of volumes with one axis more.
 
     Returns:
         the shape and dtype of ``own``.
@@ -34,11 +35,12 @@ def mix(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
     Source: Yun et al., CutMix, ICCV 2019. Used by: 021, 025, 033, 036, 040, 054, 057, 072, 087, 093,
     117.
     """
-    if own.shape != other.shape or own.ndim not in (3, 4) or mask.shape[1:] != own.shape[-2:]:
+    size, further = mask.shape[1:], own.ndim - mask.ndim
+    if own.shape != other.shape or further not in (0, 1) or size != own.shape[1 + further :]:
         raise ValueError(
             f"a mask {tuple(mask.shape)} cannot mix {tuple(own.shape)} and {tuple(other.shape)}"
         )
-    mask = mask if own.ndim == 3 else mask[:, None]
+    mask = mask[:, None] if further else mask
     if own.dtype == torch.uint8:
         # Byte arithmetic runs vectorised on a CPU where a choice goes pixel by pixel.
         return (own ^ other).mul_(mask.view(torch.uint8)).bitwise_xor_(own)
@@ -177,20 +179,20 @@ def half_rectangle(
     return covered(_placed(sides, host, size, draws.device, used), size)
 
 
-def batch_box(size: tuple[int, int], draws: Draws, share: float = 2 / 3) -> Tensor:
+def batch_box(size: tuple[int, ...], draws: Draws, share: float = 2 / 3) -> Tensor:
     """One box for the whole batch, of ``floor(share side)`` pixels along each axis.
 
-    It lies uniformly inside the picture. BCP's zero-box mask is ``~batch_box(...)``: inwards
+    It lies uniformly inside the picture or volume. BCP's zero-box mask is ``~batch_box(...)``: inwards
     ``mix(box, unlabelled, labelled)``, outwards ``mix(box, labelled, unlabelled)``. With several
     processes all of them have the same box.
 
     Args:
-        size: height and width.
-        draws: one draw.
+        size: the sides of any number of axes, for example height and width.
+        draws: one draw for each axis.
         share: of each side, in [0, 1].
 
     Returns:
-        (1, H, W) bool on the device of ``draws``.
+        (1, *size) bool on the device of ``draws``.
 
     Raises:
         ConfigError: a share out of its bounds.
@@ -198,12 +200,17 @@ def batch_box(size: tuple[int, int], draws: Draws, share: float = 2 / 3) -> Tens
     Source: Bai et al., BCP, CVPR 2023. Used by: 072.
     """
     _check("share", (share, share), 0.0, 1.0)
-    sides = torch.tensor([int(share * size[1] + 1e-9), int(share * size[0] + 1e-9)])
+    sides = torch.tensor([int(share * side + 1e-9) for side in reversed(size)])
     # Drawn without regard to processes, which all hold the same generator.
-    place = torch.rand(2, generator=draws.generator)
+    place = torch.rand(len(size), generator=draws.generator)
     low = ((torch.tensor(size[::-1]) - sides + 1) * place).floor()
-    box = torch.cat([low, low + sides]).to(draws.device, non_blocking=True)
-    return covered(box[None, None], size)
+    ends = torch.stack([low, low + sides]).flip(1).to(draws.device, non_blocking=True)
+    box = torch.ones(1, *size, dtype=torch.bool, device=draws.device)
+    for axis, side in enumerate(size):
+        along = torch.arange(side, device=draws.device)
+        inside = (along >= ends[0, axis]) & (along < ends[1, axis])
+        box &= inside.view(side, *[1] * (len(size) - 1 - axis))
+    return box
 
 
 def _placed(

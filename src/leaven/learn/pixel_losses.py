@@ -51,7 +51,7 @@ def hard_pixel_cross_entropy(
         0-d; 0, with a gradient of 0, where no class is known.
 
     Source: Shrivastava et al., CVPR 2016; for pixels, as in the code of CPS and U2PL on Cityscapes.
-    Used by: 025, 040, 057, 117.
+    Used by: 025, 040, 054, 057, 087, 117; any method for label maps with ``hard_pixels``.
     """
     losses = F.cross_entropy(logits.float(), classes, ignore_index=UNKNOWN, reduction="none")
     known = classes != UNKNOWN

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from leaven.models.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,7 @@ class Classifier(nn.Module):
         return self.classify(self.features(images))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision is None:
-            return nullcontext()
-        return torch.autocast(self.mean.device.type, self.precision)
+        return autocast(self.mean, self.precision)
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from leaven.models.classifier import Classifier
+from leaven.models.precision import autocast
 
 _SLOPE, _PATCH_SLOPE = 0.01, 0.2
 _WIDEST = 8
@@ -120,8 +120,7 @@ class PatchDiscriminator(nn.Module):
         self.body = nn.Sequential(*parts)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        where = pictures.device.type
-        with nullcontext() if self.precision is None else torch.autocast(where, self.precision):
+        with autocast(pictures, self.precision):
             return self.body(pictures).float()
 
 

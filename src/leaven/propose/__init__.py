@@ -8,11 +8,13 @@ from leaven.propose.co_training import co_train
 from leaven.propose.dense import predict_maps
 from leaven.propose.draw_labels import draw_labels
 from leaven.propose.epoch_labels import EpochLabels
+from leaven.propose.foreground import foreground
 from leaven.propose.item_average import ItemAverage
 from leaven.propose.predict import Pictures, label_pass, modes_kept, predict, predict_features
 from leaven.propose.self_training import self_train
 from leaven.propose.stored_maps import StoredMaps
 from leaven.propose.tri_training import tri_train
+from leaven.propose.windows import predict_windows
 
 __all__ = [
     "EpochLabels",
@@ -26,12 +28,14 @@ __all__ = [
     "class_activation_maps",
     "co_train",
     "draw_labels",
+    "foreground",
     "label_pass",
     "modes_kept",
     "predict",
     "predict_boxes",
     "predict_features",
     "predict_maps",
+    "predict_windows",
     "self_train",
     "tri_train",
     "write_captions",

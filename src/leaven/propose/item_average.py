@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from leaven.undo import RowBuffers
 
 
-class ItemAverage(nn.Module):
+class ItemAverage(RowBuffers):
     """Joins what is said of an item now with the running mean of what was said before.
 
     ``p = present * now + (1 - present) * mean_i``, then ``mean_i <- momentum * mean_i +
@@ -29,6 +32,8 @@ class ItemAverage(nn.Module):
 
     Source: Laine and Aila, Temporal ensembling, ICLR 2017; equations of SPARSE, 2026. Used by: 050.
     """
+
+    by_rows: ClassVar[tuple[str, ...]] = ("means", "seen")
 
     means: Tensor
     seen: Tensor
@@ -59,6 +64,6 @@ class ItemAverage(nn.Module):
         after = torch.lerp(joined, before, self.momentum)
         if self.gather is not None:
             items, after = self.gather(items), self.gather(after)
-        self.means[items] = after
-        self.seen[items] = 1
+        self.write("means", items, after)
+        self.write("seen", items, 1)
         return joined

@@ -251,7 +251,7 @@ class Health:
     def _judge_accepted(self, sums: Sums, warm: bool) -> Iterator[tuple[str, Verdict | None]]:
         if not sums.weighed:
             return
-        share = sums.trusted / sums.weighed
+        share = sums.accepted_share
         barren = self._barren(sums, sums.trusted)
         nothing = None
         if barren:

@@ -48,6 +48,14 @@ class Sums:
         return int(self.counts[1].sum())
 
     @property
+    def accepted_share(self) -> float:
+        """How many of the weighed proposals were accepted; of pixels, of those that have a class: the
+        others show no picture."""
+        if self.by_pixel and (shown := int(self.proposed.sum())):
+            return int(self.accepted.sum()) / shown
+        return self.trusted / self.weighed
+
+    @property
     def limit(self) -> float | None:
         """The threshold, its mean where it is many."""
         return None if self.threshold is None else float(torch.as_tensor(self.threshold).mean())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leaven.draws import Draws
+from leaven.undo import RowBuffers
 
 
-class ClassQueues(nn.Module):
+class ClassQueues(RowBuffers):
     """Keeps the latest features that were pushed for each class, and draws from them.
 
     A feature may go to several classes at once: pixels that are certainly not a car and certainly
@@ -28,6 +30,8 @@ class ClassQueues(nn.Module):
 
     Source: Wang et al., U2PL, CVPR 2022. Used by: 054, 117.
     """
+
+    by_rows: ClassVar[tuple[str, ...]] = ("bank",)
 
     bank: Tensor
     filled: Tensor
@@ -64,7 +68,7 @@ class ClassQueues(nn.Module):
         slots = self.starts + (self.position.long() + rank) % self.sizes
         # One wait for the device: without it every feature would be written K times.
         row, queue = stays.nonzero(as_tuple=True)
-        self.bank[slots[row, queue]] = features.detach()[row].to(self.bank.dtype)
+        self.write("bank", slots[row, queue], features.detach()[row].to(self.bank.dtype))
         self.filled.copy_((self.filled + counts).minimum(self.sizes))
         self.position.copy_((self.position + counts) % self.sizes)
 

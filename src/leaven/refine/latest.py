@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from leaven.undo import RowBuffers
 
 
-class LatestProposals(nn.Module):
+class LatestProposals(RowBuffers):
     """A table of what was last proposed for each item: equal shares before anything was.
 
     State: ``probs`` (n, K), ``seen`` (n,), 0 or 1.
@@ -20,6 +23,8 @@ class LatestProposals(nn.Module):
 
     Source: the released codes of DARP and SAW. Used by: DARP, SAW.
     """
+
+    by_rows: ClassVar[tuple[str, ...]] = ("probs", "seen")
 
     probs: Tensor
     seen: Tensor
@@ -39,8 +44,8 @@ class LatestProposals(nn.Module):
         if self.gather is not None:
             items, probs = self.gather(items), self.gather(probs)
         finite = probs.isfinite().all(1)
-        self.probs[items] = torch.where(finite.unsqueeze(1), probs, self.probs[items])
-        self.seen[items] = torch.where(finite, 1, self.seen[items])
+        self.write("probs", items, torch.where(finite.unsqueeze(1), probs, self.probs[items]))
+        self.write("seen", items, torch.where(finite, 1, self.seen[items]))
 
     def counts(self) -> Tensor:
         """(K,) how many of the seen items are given each class."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from leaven.undo import RowBuffers
 
 
-class LabelledMemory(nn.Module):
+class LabelledMemory(RowBuffers):
     """Keeps one unit embedding per labelled item and says how similar others are to each.
 
     ``q_ij = softmax_j( cos(z_i, Z_j) / temperature )``, and after the loss of a step
@@ -30,6 +34,8 @@ class LabelledMemory(nn.Module):
 
     Source: Zheng et al., SimMatch, CVPR 2022. Used by: 077.
     """
+
+    by_rows: ClassVar[tuple[str, ...]] = ("bank",)
 
     bank: Tensor
     classes: Tensor
@@ -85,4 +91,4 @@ class LabelledMemory(nn.Module):
         means = F.normalize(sums[repeats.int().argmax(1)], dim=1)
         old = self.bank[items]
         new = F.normalize(torch.lerp(means, old, self.momentum), dim=1)
-        self.bank[items] = torch.where(means.any(1, keepdim=True), new, old)
+        self.write("bank", items, torch.where(means.any(1, keepdim=True), new, old))

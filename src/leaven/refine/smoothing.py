@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from leaven.undo import RowBuffers
 
 
-class NeighbourMemory(nn.Module):
+class NeighbourMemory(RowBuffers):
     """Keeps embeddings and class distributions of past items, labelled and not, in a ring.
 
     ``p_i <- share * p_i + (1 - share) * sum_m a_im P_m`` with
@@ -32,6 +35,8 @@ class NeighbourMemory(nn.Module):
 
     Source: Li et al., CoMatch, ICCV 2021. Used by: CoMatch.
     """
+
+    by_rows: ClassVar[tuple[str, ...]] = ("embeddings", "probs")
 
     embeddings: Tensor
     probs: Tensor
@@ -94,6 +99,6 @@ class NeighbourMemory(nn.Module):
         units = F.normalize(embeddings[first:].detach().to(self.embeddings.dtype), dim=1)
         probs = probs[first:].detach().to(self.probs.dtype)
         valid = (units.isfinite().all(1) & probs.isfinite().all(1)).unsqueeze(1)
-        self.embeddings[rows] = torch.where(valid, units, self.embeddings[rows])
-        self.probs[rows] = torch.where(valid, probs, self.probs[rows])
+        self.write("embeddings", rows, torch.where(valid, units, self.embeddings[rows]))
+        self.write("probs", rows, torch.where(valid, probs, self.probs[rows]))
         self.written += count

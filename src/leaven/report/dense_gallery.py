@@ -182,7 +182,7 @@ def pixel_figures(labels: PixelLabels, truth: PixelMaps | None) -> Figures:
         some = labels.select(index).cpu()
         accepted = some.accepted.flatten(1)
         confidence = some.confidence.float().flatten(1)
-        part = accepted.float().mean(1)
+        part = some.shares
         sure = (confidence * accepted).sum(1) / accepted.sum(1)
         right, error = torch.full_like(part, torch.nan), torch.zeros_like(part)
         if truth is not None:
@@ -190,7 +190,7 @@ def pixel_figures(labels: PixelLabels, truth: PixelMaps | None) -> Figures:
             judged = accepted & (actual != VOID)
             hit = judged & (actual == some.classes.flatten(1))
             right = hit.sum(1) / judged.sum(1)
-            error = (judged & ~hit).float().mean(1)
+            error = (judged & ~hit).sum(1) / some.areas
         parts.append(torch.stack([sure, part, right, some.doubt, error]))
     sure, part, right, doubt, error = torch.cat([torch.zeros(5, 0), *parts], 1)
     shown = labels.source.cpu() != int(Source.PERSON)

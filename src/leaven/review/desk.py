@@ -16,7 +16,7 @@ from leaven.errors import DataError, LeavenError, RunError
 from leaven.job.pictures import RunPictures, run_pictures
 from leaven.labels.corrections import FILE, Correction, CorrectionLog
 from leaven.report.palette import palette
-from leaven.review.items import Index, Integers, Status, last_round, open_index
+from leaven.review.items import Index, Status, last_round, open_index
 from leaven.review.lists import Lists, Wanted
 from leaven.review.ranking import Ranking
 from leaven.review.requests import Said
@@ -25,6 +25,9 @@ from leaven.review.shown import drawn as drawn_over
 from leaven.review.things import accepted_things, said_things, shown_things
 from leaven.review.thumbnails import Thumbnails, large, thumbnail
 from leaven.review.verdicts import Verdict, Verdicts
+
+MOST_CHANGES = 1000
+"""Items that are told at once of what others said."""
 
 
 class StaleError(LeavenError):
@@ -111,23 +114,32 @@ class Desk:
                 "notes": [f"{missing} pictures are gone."] if missing else [],
             }
 
-    def list_items(self, wanted: Wanted) -> tuple[Wanted, Integers, int]:
-        """A list with its round and time, its items, and how many of them are corrected now.
+    def list_items(self, wanted: Wanted, start: int, count: int) -> dict[str, Any]:
+        """A part of a list: how to go on with it, its length, and how many items are corrected now.
 
         Raises:
             DataError: there is no such class or way to sort.
             StaleError: the list is of another round.
         """
         with self._lock:
-            now, opened = self._caught_up(), self._open
             self._check_round(wanted.round)
+            now, opened = self._caught_up(), self._open
 
             def then() -> Verdicts:
                 return now if wanted.until >= now.last_id else Verdicts(self.log.read(wanted.until))
 
-            items = opened.lists.items(wanted, then)
-            said = opened.lists.status(now)[items] == int(Status.CORRECTED)
-            return wanted, items, int(said.sum())
+            found = opened.lists.items(wanted, then)
+            said = opened.lists.status(now)[found] == int(Status.CORRECTED)
+            return {
+                "cursor": wanted.cursor(),
+                "start": start,
+                "total": len(found),
+                "corrected": int(said.sum()),
+                "items": [
+                    summary(opened.index, item, now.of(opened.index.names[item]))
+                    for item in found[start : start + count].tolist()
+                ],
+            }
 
     def newest(self, wanted: Wanted) -> Wanted:
         """The same list as of now."""
@@ -135,33 +147,34 @@ class Desk:
             now = {"round": self._open.index.number, "until": self._caught_up().last_id}
             return wanted.model_copy(update=now)
 
-    def summary(self, item: int) -> dict[str, Any]:
-        """What a list shows of an item.
+    def detail(self, number: int, item: int) -> dict[str, Any]:
+        """What the large view shows of an item of the round ``number``.
 
         Raises:
             NoSuchItemError: there is none of that number.
+            StaleError: another round is open.
         """
         with self._lock:
-            return summary(self._open.index, item, self._caught_up().of(self._name(item)))
-
-    def detail(self, item: int) -> dict[str, Any]:
-        """What the large view shows of an item; as ``summary``."""
-        with self._lock:
+            self._check_round(number)
             verdict = self._caught_up().of(self._name(item))
             return self._detail(item, verdict)
 
     def changes(self, since: int) -> dict[str, Any]:
-        """The items of which something was said after the correction ``since``, as they are now."""
+        """The items of which something was said after the correction ``since``, as they are now; the
+        rest of very many after ``last``."""
         with self._lock:
             verdicts, place = self._caught_up(), self._open.lists.place
-            items = [
-                summary(self._open.index, place[name], verdict)
+            changed = sorted(
+                (verdict.version, name)
                 for name, verdict in verdicts.items()
                 if verdict.version > since and name in place
-            ]
+            )
+            told = changed[:MOST_CHANGES]
             return {
-                "items": items[:1000],
-                "last": verdicts.last_id,
+                "items": [
+                    summary(self._open.index, place[name], verdicts.of(name)) for _, name in told
+                ],
+                "last": told[-1][0] if len(told) < len(changed) else verdicts.last_id,
                 "counts": self._counts(verdicts),
                 "round": self._open.index.number,
             }
@@ -201,14 +214,15 @@ class Desk:
                 "last": verdicts.last_id,
             }
 
-    def thumbnail(self, item: int, drawn: bool = False) -> bytes:
+    def thumbnail(self, number: int, item: int, drawn: bool = False) -> bytes:
         """A small picture of an item, ``drawn`` with its labels where they have places.
 
         Raises:
-            NoSuchItemError: there is none of that number.
+            NoSuchItemError, StaleError: as ``detail``.
             PictureError: it cannot be read.
         """
         with self._lock:
+            self._check_round(number)
             name, opened = self._name(item), self._open
             drawn = drawn and opened.index.task != "classification"
             verdict = self._caught_up().of(name)
@@ -221,22 +235,15 @@ class Desk:
             lambda: thumbnail(opened.pictures[item], name, draw if drawn else None),
         )
 
-    def picture(self, item: int) -> bytes:
+    def picture(self, number: int, item: int) -> bytes:
         """The large picture of an item; as ``thumbnail``."""
         with self._lock:
+            self._check_round(number)
             name, source = self._name(item), self._open.pictures[item]
         return large(source, name)
 
-    def check_round(self, number: int) -> None:
-        """Refuses what is said of, or asked of, another round than the one that is open.
-
-        Raises:
-            StaleError: it is.
-        """
-        with self._lock:
-            self._check_round(number)
-
     def _check_round(self, number: int) -> None:
+        """Refuses what is said of, or asked of, another round than the one that is open."""
         if number != self._open.index.number:
             raise StaleError(
                 f"The page shows round {number} of the labels, and round "

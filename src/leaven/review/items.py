@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
+from leaven.job.labelling import check_labels_pictures
 from leaven.labels import ClassLabels, LabelStore, Masks, Source
 from leaven.labels.box_table import BoxRound
 from leaven.labels.pixel_table import PixelRound
@@ -103,7 +104,7 @@ def open_index(run: Path) -> Index:
     """The index over the last whole round of a run, finished or not.
 
     Raises:
-        RunError: there is no run, no round of labels yet, or only damaged ones.
+        RunError: there is no run, it labels nothing, has no round of labels yet, or only damaged ones.
     """
     if not (run / "config.yaml").is_file():
         raise RunError(
@@ -112,12 +113,7 @@ def open_index(run: Path) -> Index:
             "check the path; `leaven run --out FOLDER` makes one",
         )
     task = RunConfig.read(run / "config.yaml").task
-    if task == "translation":
-        raise RunError(
-            f"The run {run} turns pictures into others, and labels none.",
-            "a run that labels pictures",
-            "look at its samples.png and report.html",
-        )
+    check_labels_pictures(run, task)
     store = LabelStore(run / "labels")
     rounds = store.rounds()
     for number in reversed(rounds[1:]):

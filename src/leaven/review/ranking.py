@@ -217,7 +217,10 @@ def _moved(now: Any, item: int, before: Any, row: int) -> float:
     pairs = [(segment["mask"], earlier.get(segment["label"])) for segment in new["segments"]]
     both = [coco.merge([mask, other], intersect=True) for mask, other in pairs if other is not None]
     kept = sum(int(coco.area(run)) for run in both)
-    return 1 - kept / size
+    # Nothing is said of the others, which is the same where nothing was said before.
+    said = [segment["mask"] for segment in (*new["segments"], *old["segments"])]
+    unsaid = size - int(coco.area(coco.merge(said))) if said else size
+    return 1 - (kept + unsaid) / size
 
 
 def _before(index: Index) -> Any:

@@ -134,17 +134,7 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
                 high=high, search=search,
             )  # fmt: skip
             wanted = desk.newest(chosen)
-        wanted, found, corrected = desk.list_items(wanted)
-        part = found[start : start + count]
-        return _answer(
-            {
-                "cursor": wanted.cursor(),
-                "start": start,
-                "total": len(found),
-                "corrected": corrected,
-                "items": [desk.summary(int(item)) for item in part],
-            }
-        )
+        return _answer(desk.list_items(wanted, start, count))
 
     @app.get("/api/changes")
     def changes(since: Number = 0) -> Response:
@@ -152,19 +142,16 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/api/rounds/{number}/items/{item}")
     def detail(number: int, item: int) -> Response:
-        desk.check_round(number)
-        return _answer(desk.detail(item))
+        return _answer(desk.detail(number, item))
 
     @app.get("/api/rounds/{number}/items/{item}/thumbnail")
     def small(number: int, item: int, drawn: bool = False) -> Response:
-        desk.check_round(number)
-        made = desk.thumbnail(item, drawn)
+        made = desk.thumbnail(number, item, drawn)
         return Response(made, media_type=media_type(made))
 
     @app.get("/api/rounds/{number}/items/{item}/picture")
     def picture(number: int, item: int) -> Response:
-        desk.check_round(number)
-        made = desk.picture(item)
+        made = desk.picture(number, item)
         return Response(made, media_type=media_type(made))
 
 

@@ -1,5 +1,6 @@
 """How far each proposal is trusted: a weight in [0, 1]."""
 
+from leaven.select.accepted_counts import Rows
 from leaven.select.adaptive import AdaptiveThresholds, relative_threshold
 from leaven.select.aligning_weights import power_weight
 from leaven.select.box_jitter import box_spread, jittered_boxes
@@ -84,6 +85,7 @@ __all__ = [
     "NewClassBoxes",
     "Promise",
     "RewardModel",
+    "Rows",
     "RunningShare",
     "ValueRows",
     "above_mean",

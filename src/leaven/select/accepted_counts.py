@@ -27,27 +27,81 @@ class Counts:
     wrong: Tensor
 
 
-def count_rows(
-    scores: Tensor, wrong: Tensor | None, pictures: Tensor, count: int, thresholds: Tensor
-) -> Counts:
-    """Counts rows of labels.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Labels of which a picture has several.
+
+    Attributes:
+        scores: (r,); NaN is never accepted.
+        pictures: (r,) int64 in 0..count-1, whose they are.
+        count: pictures, those without any label included.
+        wrong: (r,) bool; None where the truth is not known.
+        judged: (r,) bool, others count neither as accepted nor as wrong; None where all are judged.
+    """
+
+    scores: Tensor
+    pictures: Tensor
+    count: int
+    wrong: Tensor | None = None
+    judged: Tensor | None = None
+
+    def levels(self, thresholds: Tensor) -> Tensor:
+        """(r,) the first of the falling ``thresholds`` (T,) that a score reaches; T for none."""
+        scores = self.scores.detach().cpu().double()
+        level = torch.searchsorted(-thresholds.cpu().double(), -scores)
+        return torch.where(scores.isnan(), len(thresholds), level)
+
+    def ranks(self) -> Tensor:
+        """(r,) see ``ranks_within``."""
+        return ranks_within(self.scores, self.pictures)
+
+    def counts(self, level: Tensor, width: int) -> Counts:
+        """What is accepted when each row is from its ``level`` (r,) on, in 0..width."""
+        pictures = self.pictures.cpu()
+        if self.judged is not None:
+            level = torch.where(self.judged.cpu(), level, width)
+        accepted = _cumulated(level, pictures, self.count, width)
+        if self.wrong is None:
+            return Counts(accepted, torch.zeros_like(accepted))
+        bad = self.wrong.cpu().bool()
+        return Counts(accepted, _cumulated(level[bad], pictures[bad], self.count, width))
+
+
+def ranks_within(scores: Tensor, groups: Tensor) -> Tensor:
+    """(r,) int64: 0 for the row of the highest score in its group, 1 for the next; NaN is last, equal
+    scores by their places."""
+    if len(scores) == 0:
+        return torch.zeros(0, dtype=torch.int64, device=scores.device)
+    order = scores.double().nan_to_num(-torch.inf).argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    sizes = torch.bincount(groups)
+    first = sizes.cumsum(0) - sizes
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=order.device) - first[groups[order]]
+    return ranks
+
+
+def most_per_picture(level: Tensor, ranks: Tensor, width: int, share: float) -> Tensor:
+    """(width,) int64, never falling: so many labels of a picture, its best, make up ``share`` of all
+    labels that a threshold accepts, at least 1.
 
     Args:
-        scores: (r,); NaN reaches no threshold.
-        wrong: (r,) bool; None where the truth is not known.
-        pictures: (r,) int64 in 0..count-1.
-        count: pictures.
-        thresholds: (T,) falling.
+        level: (r,) from which threshold on a label is accepted, in 0..width.
+        ranks: (r,) of the labels within their pictures.
+        width: thresholds.
+        share: in (0, 1].
     """
-    scores, pictures = scores.detach().cpu().double(), pictures.cpu()
-    # The first of the falling thresholds that a score reaches; T for none.
-    level = torch.searchsorted(-thresholds.cpu().double(), -scores)
-    level = torch.where(scores.isnan(), len(thresholds), level)
-    accepted = _cumulated(level, pictures, count, len(thresholds))
-    if wrong is None:
-        return Counts(accepted, torch.zeros_like(accepted))
-    bad = wrong.cpu().bool()
-    return Counts(accepted, _cumulated(level[bad], pictures[bad], count, len(thresholds)))
+    if width == 0 or len(level) == 0:
+        return torch.ones(width, dtype=torch.int64)
+    table = _cumulated(level, ranks, int(ranks.max()) + 1, width).cumsum(0)
+    enough = table >= share * table[-1]
+    return (enough.int().argmax(0) + 1).cummax(0).values
+
+
+def within_most(level: Tensor, ranks: Tensor, most: Tensor) -> Tensor:
+    """(r,) from which threshold on labels are accepted, when of a picture only its ``most`` (T,) best
+    are: the set grows from threshold to threshold as ``most`` does."""
+    return torch.maximum(level, torch.searchsorted(most, ranks, right=True))
 
 
 def count_pixels(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from leaven.select.accepted_counts import ranks_within
 from leaven.select.learn_then_test import fixed_sequences, sequence_starts, thresholds_of
 from leaven.select.risk_bounds import binomial_p_value, clopper_pearson
 
@@ -49,6 +50,9 @@ class Promise:
         bound: what is promised with the same confidence of all labels when none is left out, a
             lower bound of their accuracy; None without held-out items.
         per_class: of a promise for each class, these promises; then ``threshold`` is None.
+        most_per_picture: only so many labels of a picture are kept, its best (of the class, in a
+            promise by class); None where a picture has one, or where all that reach the threshold
+            are.
     """
 
     target: float
@@ -62,16 +66,40 @@ class Promise:
     estimate: int | None
     bound: float | None
     per_class: tuple[Promise, ...] = ()
+    most_per_picture: int | None = None
 
-    def keeps(self, scores: Tensor, classes: Tensor | None = None) -> Tensor:
-        """(...) bool: which labels with ``scores`` (and, of a promise by class, ``classes``) are
-        kept."""
-        if self.per_class:
-            assert classes is not None
-            limits = [math.inf if p.threshold is None else p.threshold for p in self.per_class]
-            known = torch.tensor([*limits, math.inf], dtype=torch.float64, device=scores.device)
-            return (scores.double() >= known[classes.long()]) & (classes >= 0)
-        return scores.double() >= (math.inf if self.threshold is None else self.threshold)
+    def keeps(
+        self, scores: Tensor, classes: Tensor | None = None, pictures: Tensor | None = None
+    ) -> Tensor:
+        """(...) bool: which labels are kept.
+
+        Args:
+            scores: (...) of the labels.
+            classes: (...) of them, for a promise by class; -1 is never kept.
+            pictures: (...) whose labels they are, for one that keeps the best of each picture; all
+                labels of a picture have to be there.
+        """
+        if not self.per_class:
+            kept = scores.double() >= (math.inf if self.threshold is None else self.threshold)
+            if self.most_per_picture is None:
+                return kept
+            assert pictures is not None
+            ranks = ranks_within(scores.flatten(), pictures.flatten()).view_as(scores)
+            return kept & (ranks < self.most_per_picture)
+        assert classes is not None
+        limits = [math.inf if p.threshold is None else p.threshold for p in self.per_class]
+        known = torch.tensor([*limits, math.inf], dtype=torch.float64, device=scores.device)
+        kept = (scores.double() >= known[classes.long()]) & (classes >= 0)
+        if all(promise.most_per_picture is None for promise in self.per_class):
+            return kept
+        assert pictures is not None
+        count = len(self.per_class)
+        most = torch.tensor(
+            [*((p.most_per_picture or 0) for p in self.per_class), 0], device=scores.device
+        )
+        groups = pictures * (count + 1) + torch.where(classes >= 0, classes, count)
+        ranks = ranks_within(scores.flatten(), groups.flatten()).view_as(scores)
+        return kept & (ranks < most[classes.long()])
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,7 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from leaven.select.accepted_counts import Counts, count_pixels, count_rows
+from leaven.select.accepted_counts import (
+    Counts,
+    Rows,
+    count_pixels,
+    most_per_picture,
+    within_most,
+)
 from leaven.select.guarantee import LARGEST_NEED, Promise, check_share, promise_at
 from leaven.select.learn_then_test import fixed_sequences, sequence_starts, thresholds_of
 from leaven.select.risk_bounds import betting_p_value, conformal_risk
@@ -16,19 +22,12 @@ from leaven.select.risk_bounds import betting_p_value, conformal_risk
 THRESHOLDS = 200
 """Among so many is chosen; each is a column of all held-out pictures."""
 
+EVEN = 0.9
+"""Of the rows that a threshold accepts, at least so many are left when crowded pictures keep their
+best ones alone."""
 
-def promise_rows(
-    scores: Tensor,
-    wrong: Tensor,
-    pictures: Tensor,
-    count: int,
-    others: Tensor,
-    other_pictures: Tensor,
-    other_count: int,
-    *,
-    target: float,
-    confidence: float,
-) -> Promise:
+
+def promise_rows(held: Rows, others: Rows, *, target: float, confidence: float) -> Promise:
     """Of labels of which a picture has several, such as boxes: the picture is the unit.
 
     Labels of one picture are not independent, so that a thousand boxes in 50 pictures are 50
@@ -37,33 +36,42 @@ def promise_rows(
 
     ``E[L] <= alpha``  of the losses  ``L_i = alpha + (W_i - alpha A_i) / M``  in [0, 1],
 
-    with M the largest number of accepted labels in any picture, held-out or other: it is known
-    without the truth. ``betting_p_value`` tests this at each threshold, with the other pictures as
-    what the promise is about; the choice is that of ``fixed_sequences``.
+    with M the most labels that are accepted of any picture. ``betting_p_value`` tests this at each
+    threshold, with the other pictures as what the promise is about; the choice is that of
+    ``fixed_sequences``.
 
     The more even the numbers of labels, the fewer pictures are needed; with equal numbers as many as
-    for items.
+    for items. So of a crowded picture only the M best are accepted, with M such that at least ``EVEN``
+    of all labels over the threshold are: it is found without the truth and does not fall from
+    threshold to threshold, so that what is accepted grows.
 
     Args:
-        scores: (r,) of the labels of the held-out pictures; NaN is never accepted.
-        wrong: (r,) bool.
-        pictures: (r,) int64, whose labels they are, in 0..n-1, the pictures in random order.
-        count: n, pictures without any label included.
-        others: (s,) scores of the labels to be kept or not.
-        other_pictures: (s,) int64, their pictures.
-        other_count: how many pictures these are.
+        held: labels of the held-out pictures, these in random order, with ``wrong``.
+        others: the labels to be kept or not.
         target: share of right labels, in (0, 1).
         confidence: in (0, 1).
 
     Raises:
-        ValueError: as ``promise_items``.
+        ValueError: as ``promise_items``, or held-out labels of which nobody knows whether they are
+            right.
     """
-    if not scores.shape == wrong.shape == pictures.shape:
-        raise ValueError(f"{len(scores)} scores, {len(wrong)} wrong flags, {len(pictures)} places")
-    thresholds = thresholds_of(others.cpu().double(), THRESHOLDS)
-    counts = count_rows(scores, wrong, pictures, count, thresholds)
-    there = count_rows(others, None, other_pictures, other_count, thresholds)
-    return promise_counts(thresholds, counts, there, len(others), target, confidence)
+    if held.wrong is None or not held.scores.shape == held.wrong.shape == held.pictures.shape:
+        raise ValueError("scores, wrong flags and pictures of held-out labels are of one length")
+    thresholds = thresholds_of(others.scores.cpu().double(), THRESHOLDS)
+    width, both = len(thresholds), (held, others)
+    levels, ranks = [rows.levels(thresholds) for rows in both], [rows.ranks() for rows in both]
+    most = most_per_picture(torch.cat(levels), torch.cat(ranks), width, EVEN)
+    mine, theirs = (
+        rows.counts(within_most(level, rank, most), width)
+        for rows, level, rank in zip(both, levels, ranks, strict=True)
+    )
+    total = len(others.scores)
+    promise = promise_counts(thresholds, mine, theirs, total, target, confidence, most)
+    if promise.bound is None:
+        return promise
+    # What is promised where none is left out is of crowded pictures too.
+    whole = held.counts(levels[0], width), others.counts(levels[1], width)
+    return replace(promise, bound=_bound_of_all(*whole, 1 - confidence))
 
 
 def promise_tags(
@@ -72,7 +80,8 @@ def promise_tags(
     """Of tags, any number for each item: at least ``target`` of the tags that are given are true.
 
     A tag is given where its probability reaches the threshold. The item is the unit: see
-    ``promise_rows``, with the K tags as the labels of an item.
+    ``promise_rows``, with the K tags as the labels of an item; what is kept of ``others`` is
+    ``keeps(others, pictures=torch.arange(m)[:, None].expand(-1, K))``.
 
     Args:
         probs: (n, K) of the held-out items, in random order.
@@ -87,13 +96,8 @@ def promise_tags(
     items = torch.arange(len(probs)).repeat_interleave(probs.shape[1])
     places = torch.arange(len(others)).repeat_interleave(others.shape[1])
     return promise_rows(
-        probs.flatten(),
-        ~truth.bool().flatten(),
-        items,
-        len(probs),
-        others.flatten(),
-        places,
-        len(others),
+        Rows(probs.flatten(), items, len(probs), ~truth.bool().flatten()),
+        Rows(others.flatten(), places, len(others)),
         target=target,
         confidence=confidence,
     )
@@ -159,6 +163,7 @@ def promise_counts(
     total: int,
     target: float,
     confidence: float,
+    most: Tensor | None = None,
 ) -> Promise:
     """``promise_rows`` from how many labels of each picture reach each threshold.
 
@@ -168,6 +173,7 @@ def promise_counts(
         others: of the pictures whose labels are kept or not; ``wrong`` is not used.
         total: labels of these, those that reach no threshold included.
         target, confidence: as there.
+        most: (T,) labels of a picture that are accepted at most, where there is such a limit.
 
     Raises:
         ValueError: shares outside (0, 1).
@@ -175,21 +181,24 @@ def promise_counts(
     check_share("target", target)
     check_share("confidence", confidence)
     risk, delta, count = 1 - target, 1 - confidence, len(counts.accepted)
-    nothing = torch.ones(1, len(thresholds), dtype=torch.float64)
-    most = torch.cat([counts.accepted, others.accepted, nothing]).amax(0)
-    losses = _ratio_losses(counts, most, risk)
+    largest = _largest(counts, others)
+    losses = _ratio_losses(counts, largest, risk)
     p_values = torch.maximum(
         betting_p_value(losses, risk, delta),
         betting_p_value(losses, risk, delta, others=len(others.accepted)),
     )
     # What a picture adds at best; that of pictures whose labels are all right.
-    gain = torch.log1p(risk * others.accepted.double() / most).sum(0) / max(1, len(others.accepted))
+    gain = torch.log1p(risk * others.accepted.double() / largest).sum(0) / max(
+        1, len(others.accepted)
+    )
     potential = count * gain
     starts = sequence_starts(potential, delta)
     chosen = fixed_sequences(p_values, starts, delta)
     kept = others.accepted.sum(0)
-    bound = _group_bound(counts, most, delta) if count and len(thresholds) else None
+    bound = _bound_of_all(counts, others, delta) if count and len(thresholds) else None
     promise = promise_at(thresholds, kept, total, chosen, count, target, confidence, bound)
+    if most is not None and promise.held:
+        promise = replace(promise, most_per_picture=int(most[chosen]))
     needed = estimate = None
     if len(thresholds) and float(gain.max()) > 0:
         needed = math.ceil(-math.log(delta) / float(gain.max()))
@@ -203,13 +212,20 @@ def _ratio_losses(counts: Counts, most: Tensor, risk: float) -> Tensor:
     return risk + (counts.wrong.double() - risk * counts.accepted.double()) / most
 
 
-def _group_bound(counts: Counts, most: Tensor, delta: float) -> float:
+def _largest(counts: Counts, others: Counts) -> Tensor:
+    """(T,) the most labels that are accepted of any picture, at least 1."""
+    nothing = torch.ones(1, counts.accepted.shape[1], dtype=torch.float64)
+    return torch.cat([counts.accepted, others.accepted, nothing]).amax(0)
+
+
+def _bound_of_all(counts: Counts, others: Counts, delta: float) -> float:
     """The largest accuracy that can be promised of all labels: accuracies are tested from 0 up, each
     after the last was shown."""
     last = Counts(counts.accepted[:, -1:], counts.wrong[:, -1:])
+    most = _largest(counts, others)[-1:]
     accuracies = torch.linspace(0.01, 0.999, 199, dtype=torch.float64)
     losses = torch.cat(
-        [_ratio_losses(last, most[-1:], 1 - float(accuracy)) for accuracy in accuracies], 1
+        [_ratio_losses(last, most, 1 - float(accuracy)) for accuracy in accuracies], 1
     )
     shown = betting_p_value(losses, 1 - accuracies, delta) <= delta
     passed = int(shown.int().cumprod(0).sum())

@@ -17,26 +17,33 @@ def step_curves(
     """0-d values by name, of tensors of one shape; nothing is copied from the device.
 
     ``accepted_share``; ``label_accuracy`` of what is accepted and of known truth; ``agreement`` of
-    the student with the proposals; ``NAME_accuracy`` of each of the ``others``. 0 / 0 is not a
-    number, which the meter leaves out.
+    the student with the proposals; ``NAME_accuracy`` of each of the ``others``. Pixels of which
+    nothing is proposed show no picture and count nowhere. 0 / 0 is not a number, which the meter
+    leaves out.
 
     Args:
         weight: trust in each proposal, in [0, 1].
-        proposed, student: classes.
+        proposed, student: classes; of pixels -1 beside the picture.
         truth: classes, -1 where unknown.
         others: further opinions of the classes, by name.
     """
     values = {}
+    shown = None if proposed is None or proposed.dim() == 1 else proposed >= 0
     if weight is not None:
         accepted = weight.detach() > 0
-        values["accepted_share"] = accepted.float().mean()
+        values["accepted_share"] = _share(accepted, shown)
         if proposed is not None and truth is not None:
             judged = (accepted & (truth >= 0)).float()
             values["label_accuracy"] = ((proposed == truth) * judged).sum() / judged.sum()
     if student is not None and proposed is not None:
-        values["agreement"] = (student == proposed).float().mean()
+        values["agreement"] = _share(student == proposed, shown)
     if truth is not None:
         known = (truth >= 0).float()
         for name, classes in others.items():
             values[f"{name}_accuracy"] = ((classes == truth) * known).sum() / known.sum()
     return values
+
+
+def _share(flags: Tensor, among: Tensor | None) -> Tensor:
+    """0-d, the share of ``flags`` that are set, of all or ``among`` some."""
+    return flags.float().mean() if among is None else (flags & among).sum() / among.sum()

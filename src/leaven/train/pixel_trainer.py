@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from leaven.data import ImageSet
 from leaven.data.pixel_maps import PixelMaps
+from leaven.data.placement import contents
 from leaven.labels import PixelLabels
 from leaven.labels.pixels import VOID
 from leaven.propose import predict_maps
@@ -104,7 +105,8 @@ class PixelTrainer(Engine[PixelMaps]):
             classes[rows], confidence[rows] = found.to(torch.uint8).cpu(), highest.half().cpu()
             weight[rows] = (highest >= limit).half().cpu()
             first += len(probs)
-        return PixelLabels.from_model(classes, confidence, weight)
+        extents = None if images.sizes is None else contents(images.sizes, (height, width))
+        return PixelLabels.from_model(classes, confidence, weight, extents)
 
     def save_labels(self, number: int, labels: PixelLabels) -> None:
         """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``."""

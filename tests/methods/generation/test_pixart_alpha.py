@@ -199,6 +199,18 @@ def test_several_aspect_ratios_come_in_batches_of_one(captioned, monkeypatch):
     assert made.shape == (1, 1, 4, 16)
 
 
+def test_aspects_at_the_size_of_the_stage_before(captioned, monkeypatch):
+    """The square pictures of stage 3 are some of those of stage 2, in files of their own."""
+    spy = _Spy(monkeypatch)
+    sizes = torch.tensor([[8, 8], [4, 16], [16, 4], [8, 8]]).repeat(6, 1)
+    said = dataclasses.replace(captioned.train.labels, good=torch.zeros(24, dtype=torch.bool))
+    train = dataclasses.replace(captioned.train, sizes=sizes, labels=said, truth=said)
+    method = PixArtAlpha(base=8, batch=2, shares=(0.3, 0.3, 0.4))
+    _fit(dataclasses.replace(captioned, train=train), method, steps=10)
+    assert [name for name, *_ in spy.stages] == ["pixels", "words", "finer 8x8"]
+    assert len(spy.stages[2][-1]._members) == 3
+
+
 def test_a_third_stage_of_several_sizes(captioned, monkeypatch):
     spy = _Spy(monkeypatch)
     method = PixArtAlpha(base=4, finer=(6, 8), batch=4, shares=(0.2, 0.4, 0.4))
@@ -233,6 +245,11 @@ def test_a_trained_class_transformer_takes_the_place_of_the_first_stage(
     wide = {"width": 48, "blocks": 2, "heads": 2}
     with pytest.raises(ModelError, match="width"):
         _fit(captioned, PixArtAlpha(**SMALL, teacher=str(tmp_path / "dit")), options=wide)
+
+
+def test_a_start_from_scratch_takes_no_teacher(captioned, tmp_path):
+    with pytest.raises(ConfigError, match="start is scratch"):
+        PixArtAlpha(start="scratch", teacher=tmp_path, **SMALL).fit(captioned, _trainer(captioned))
 
 
 def test_attention_to_words_is_learned_from_nothing(captioned):

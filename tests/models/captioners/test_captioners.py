@@ -95,7 +95,9 @@ def test_a_raw_caption_is_shortened_until_prompt_and_answer_fit(captioners, pict
     captioner = load_captioner(str(captioners["short llava"]), temperature=1.0, max_tokens=16)
     raw = ["a red dog " * 400, "a cat", ""]
     written = write_captions(captioner, pictures[:3], NAMES[:3], raw)
-    assert [one.raw_cut for one in written] == [True, True, False]
+    assert [one.raw_cut for one in written] == [True, False, False]
+    (alone,) = write_captions(captioner, pictures[1:2], NAMES[1:2], raw[1:2])
+    assert written[1].text == alone.text
     kept, inputs = captioner._fitted(
         pictures[:3], [" ".join(text.split()) for text in raw], caption_prompt
     )
@@ -169,4 +171,12 @@ def test_missing_weights_are_not_drawn_at_random(captioners, tmp_path: Path) -> 
     del state[name]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lack 1 tensors"):
+        load_captioner(str(folder))
+
+
+def test_a_torn_file_of_weights_is_said(captioners, tmp_path: Path) -> None:
+    folder = shutil.copytree(captioners["encoder-decoder"], tmp_path / "torn")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_captioner(str(folder))

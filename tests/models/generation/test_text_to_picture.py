@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.models.generation import tiny
 from torch import Tensor
 
@@ -252,6 +253,22 @@ def test_weights_that_are_no_safetensors_are_refused(published: Path, trained: A
     shutil.rmtree(published / "transformer")
     tiny.transformer().save_pretrained(published / "transformer", safe_serialization=False)
     with pytest.raises(ModelError, match="PixArtTransformer2DModel"):
+        load_published(published)
+
+
+def test_missing_weights_are_not_drawn_at_random(published: Path) -> None:
+    path = published / "transformer" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    del state["proj_out.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lack 1 tensors"):
+        load_published(published)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "[]"])
+def test_a_scheduler_that_does_not_tell_the_noise_is_refused(published: Path, content: str) -> None:
+    (published / "scheduler" / "scheduler_config.json").write_text(content)
+    with pytest.raises(ModelError, match="beta_schedule|cannot be read"):
         load_published(published)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.models.generation.tiny import t5_encoder, t5_tokenizer
 
 from leaven.errors import MissingExtraError, ModelError
@@ -107,4 +108,21 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         words_of(str(tmp_path), 6, 16)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match="transformers"):
+        words_of(str(tmp_path), 6, 16)
+
+
+def test_a_torn_file_of_weights_is_said(tmp_path: Path) -> None:
+    t5_encoder().save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="T5EncoderModel can be loaded"):
+        words_of(str(tmp_path), 6, 16)
+
+
+def test_missing_weights_are_not_drawn_at_random(tmp_path: Path) -> None:
+    t5_encoder().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["encoder.block.1.layer.0.SelfAttention.q.weight"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lack 1 tensors"):
         words_of(str(tmp_path), 6, 16)

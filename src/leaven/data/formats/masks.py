@@ -70,7 +70,7 @@ def write_masks(folder: Path, listing: AnnotatedListing) -> Written:
                 continue
             image = Image.fromarray(found)
             image.putpalette(colours.tobytes())
-            _save(image, whole / "masks" / f"{without_suffix(place)}.png")
+            save_png(image, whole / "masks" / f"{without_suffix(place)}.png")
             count += 1
         write_splits(listing, [f"images/{place}" for place in places], whole)
         write_json(
@@ -111,28 +111,45 @@ def write_instance_maps(folder: Path, listing: AnnotatedListing, *, every: bool 
         for item, rows in enumerate(per_picture(labels)):
             if not bool(listing.known[item]):
                 continue
-            painted, hidden = _painted(labels, rows, listing.sizes[item].tolist(), places[item])
+            painted, hidden = painted_numbers(
+                labels, rows, listing.sizes[item].tolist(), places[item]
+            )
             covered += [f"{number} of {places[item]}" for number in hidden]
             details[places[item]] = {
                 str(number): _detail(labels, row, listing.classes)
                 for number, row in enumerate(rows, 1)
             }
             file = whole / "instances" / f"{without_suffix(places[item])}.png"
-            _save(Image.fromarray(painted), file)
+            save_png(Image.fromarray(painted), file)
         write_splits(listing, [f"images/{place}" for place in places], whole)
         write_json(whole / "instances.json", details)
         write_json(whole / "classes.json", list(listing.classes))
-    notes = []
-    if covered:
-        lose = "instance loses" if len(covered) == 1 else "instances lose"
-        notes.append(f"{len(covered)} {lose} pixels under smaller ones: {some(covered)}.")
-    return written(listing, folder, len(labels.boxes), notes)
+    return written(listing, folder, len(labels.boxes), covered_note(covered))
 
 
-def _painted(
+def covered_note(covered: list[str]) -> list[str]:
+    """A note of the masks that lose pixels, if there are any."""
+    if not covered:
+        return []
+    lose = "instance loses" if len(covered) == 1 else "instances lose"
+    return [f"{len(covered)} {lose} pixels under smaller ones: {some(covered)}."]
+
+
+def painted_numbers(
     labels: BoxLabels, rows: range, size: list[int], place: str
 ) -> tuple[NDArray[np.uint16], list[int]]:
-    """The map of numbers from 1, and the numbers of which some pixels are covered."""
+    """The map (H, W) of the numbers of some masks from 1, and the numbers of which some pixels are
+    covered: small ones lie over large ones.
+
+    Args:
+        labels: with masks.
+        rows: of one picture.
+        size: height and width of the picture.
+        place: how the picture is called, for errors.
+
+    Raises:
+        DataError: too many for 16 bits.
+    """
     if len(rows) > _MOST_INSTANCES:
         raise DataError(
             f"{place} has {len(rows)} instances.",
@@ -160,6 +177,7 @@ def _detail(labels: BoxLabels, row: int, classes: tuple[str, ...]) -> dict[str, 
     }
 
 
-def _save(image: Image.Image, file: Path) -> None:
+def save_png(image: Image.Image, file: Path) -> None:
+    """Writes a picture as PNG, and the folders above it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     image.save(file, "PNG")

@@ -20,7 +20,8 @@ from leaven.data.readers.mask_folders import mask_files, read_mask_folders
 from leaven.data.readers.mask_parquet import read_instance_parquet, read_mask_parquet
 from leaven.data.readers.parquet import split_files
 from leaven.data.readers.tree import Tree, lies_in
-from leaven.data.readers.voc import read_voc
+from leaven.data.readers.voc import MASK_FOLDERS, read_voc
+from leaven.data.readers.voc_masks import CLASSES, OBJECTS, read_voc_masks, voc_maps
 from leaven.data.readers.yolo import read_yolo
 from leaven.data.readers.yolo_yaml import YAML_FILES
 from leaven.errors import DataError, nearest
@@ -32,8 +33,8 @@ _EXPECTED: dict[str, str] = {
     "detection": "COCO JSON, a VOC folder with Annotations, images/ with labels/ in YOLO's form, "
     "Parquet with the columns image, boxes and labels, or an export of Label Studio or CVAT",
     "instance": "COCO JSON with segmentations, images/ with labels/ of YOLO polygons, images/ with "
-    "instances/ of 16-bit PNG, Parquet with the columns image and instances, or an export of Label "
-    "Studio or CVAT",
+    "instances/ of 16-bit PNG, a VOC folder with SegmentationObject and SegmentationClass, Parquet "
+    "with the columns image and instances, or an export of Label Studio or CVAT",
 }
 _TABLES = (".parquet", ".pq")
 _FEW = 32
@@ -123,6 +124,13 @@ def _read_folder(
                 "give the folder of the annotations.",
             )
         return read_coco(tree, [annotations], task)
+    if (
+        annotations is not None
+        and task != "segmentation"
+        and annotations.name.lower() in MASK_FOLDERS
+    ):
+        # Two folders say it together, each beside the other.
+        annotations = annotations.parent
     labels = tree if annotations is None else Tree.of(annotations)
     found = _layouts(tree, labels, task, void)
     if len(found) == 1:
@@ -159,6 +167,11 @@ def _layouts(
     if yolo.label_files(labels) or set(YAML_FILES) & set(labels.files):
         found["YOLO text files"] = lambda: read_yolo(tree, labels, task)
     maps = [name for name in labels.ending(".png") if lies_in(name, INSTANCE_FOLDERS)]
+    voc = "VOC XML" not in found and bool(voc_maps(labels, OBJECTS))
+    # A class per pixel alone is refused there, with what is missing.
+    half = task == "instance" and not found and not maps and bool(voc_maps(labels, CLASSES))
+    if voc or half:
+        found["VOC masks"] = lambda: read_voc_masks(tree, labels)
     if maps or (named and labels.ending(".png") and not found):
         found["instance maps"] = lambda: read_instance_folders(tree, labels)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,12 +40,13 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class _Said:
-    """What a table says of items: by item the caption, the class and whether it is marked."""
+    """What is said of items: by item the caption, the class and whether it is marked; and notes."""
 
     texts: dict[str, str]
-    classes: dict[str, str]
-    good: dict[str, bool]
+    classes: dict[str, str] = field(default_factory=dict)
+    good: dict[str, bool] = field(default_factory=dict)
     source: Source = Source.PERSON
+    notes: tuple[str, ...] = ()
 
 
 def read_captioned(
@@ -74,15 +75,14 @@ def read_captioned(
         wanted = captions is None and (need_captions or _has_captions(tables, column))
         listing, said = _of_tables(path, tables, column, wanted)
         if said is None and captions is None:
-            said = _Said({}, {}, {})
+            said = _Said({})
     else:
         listing, said = read(path, need_labels=False), None
-    notes: list[str] = []
     if captions is not None:
         said = _of_file(captions, column)
     elif said is None:
-        said, notes = _of_folder(path, listing, column)
-    return _listed(path, listing, said, notes, need_captions=need_captions)
+        said = _of_folder(path, listing, column, need_captions)
+    return _listed(path, listing, said, need_captions=need_captions)
 
 
 def _has_captions(tables: list[tuple[str, Path]], column: str | None) -> bool:
@@ -93,9 +93,7 @@ def _has_captions(tables: list[tuple[str, Path]], column: str | None) -> bool:
     return any(name in names for name in CAPTIONS)
 
 
-def _listed(
-    path: Path, listing: Listing, said: _Said, notes: list[str], *, need_captions: bool = True
-) -> CaptionedListing:
+def _listed(path: Path, listing: Listing, said: _Said, *, need_captions: bool) -> CaptionedListing:
     names = list(listing.names)
     texts, more = tidy([said.texts.get(name, "") for name in names])
     if not any(texts) and need_captions:
@@ -105,7 +103,8 @@ def _listed(
             _EXPECTED,
             "write captions with `leaven caption`, or name the items as the pictures are named.",
         )
-    foreign = [item for item in said.texts if item not in set(names)]
+    known = set(names)
+    foreign = [item for item in said.texts if item not in known]
     if foreign:
         more.append(
             f"{len(foreign)} captions are of no picture here and were left out: {some(foreign, 3)}."
@@ -120,15 +119,17 @@ def _listed(
     described = Described.of(texts, said.source, indices, good)
     sources: SourceList = listing.sources
     return CaptionedListing(
-        listing.name, sources, names, listing.splits, described, classes, (*notes, *more)
+        listing.name, sources, names, listing.splits, described, classes, (*said.notes, *more)
     )
 
 
-def _of_folder(path: Path, listing: Listing, column: str | None) -> tuple[_Said, list[str]]:
+def _of_folder(path: Path, listing: Listing, column: str | None, needed: bool) -> _Said:
     """The captions that lie in a folder."""
     for name in _FILES:
         if (path / name).is_file():
-            return _of_file(path / name, column), []
+            header, rows = _csv(path / name)
+            if needed or column is not None or not {*CAPTIONS}.isdisjoint(header):
+                return _of_rows(header, rows, column, path / name)
     found = find_pictures(path)
     beside = {str(PurePosixPath(name).with_suffix("")): name for name in found.others
               if name.lower().endswith(".txt")}  # fmt: skip
@@ -151,7 +152,7 @@ def _of_folder(path: Path, listing: Listing, column: str | None) -> tuple[_Said,
             "file is no text in UTF-8 and was" if len(broken) == 1 else "files are no text and were"
         )
         notes.append(f"{len(broken)} {were} left out: {some(broken)}.")
-    return _Said(texts, {}, {}), notes
+    return _Said(texts, notes=tuple(notes))
 
 
 def _text_of(file: Path) -> str | None:
@@ -173,7 +174,7 @@ def _of_file(file: Path, column: str | None) -> _Said:
         raise DataError(f"There are no captions at {file}.", _EXPECTED, "check the path.")
     if file.suffix.lower() in (".parquet", ".pq"):
         return _of_parquet(file, column)
-    return _of_csv(file, column)
+    return _of_rows(*_csv(file), column, file)
 
 
 def _of_store(folder: Path) -> _Said:
@@ -188,10 +189,11 @@ def _of_store(folder: Path) -> _Said:
         ) from error
     model = bool((found.labels.source == int(Source.MODEL)).any())
     texts = dict(zip(found.names, found.labels.texts, strict=True))
-    return _Said(texts, {}, {}, Source.MODEL if model else Source.PERSON)
+    return _Said(texts, source=Source.MODEL if model else Source.PERSON)
 
 
-def _of_csv(file: Path, column: str | None) -> _Said:
+def _csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The column names of a CSV file in small letters, and its rows by them."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.reader(opened)
@@ -201,8 +203,22 @@ def _of_csv(file: Path, column: str | None) -> _Said:
         raise DataError(
             f"{file} is not a CSV file in UTF-8: {error}.", _EXPECTED, "save it as CSV in UTF-8."
         ) from error
-    item, caption = _column(header, _ITEMS, None, file), _column(header, CAPTIONS, column, file)
+    return header, rows
+
+
+def _of_rows(
+    header: list[str], rows: list[dict[str, str]], column: str | None, file: Path
+) -> _Said:
+    wanted = None if column is None else column.strip().lower()
+    item, caption = _column(header, _ITEMS, None, file), _column(header, CAPTIONS, wanted, file)
     values = [{name: read_cell(cell.strip()) for name, cell in row.items()} for row in rows]
+    nameless = [number for number, row in enumerate(values, 1) if not row.get(item)]
+    if nameless:
+        raise DataError(
+            f"Row {nameless[0]} of {file} names no picture.",
+            f"one in the column {item} of each row",
+            "correct the table.",
+        )
     items = [PurePosixPath(row[item].replace("\\", "/")).as_posix() for row in values]
     return _said(
         items,
@@ -226,7 +242,7 @@ def _of_parquet(file: Path, column: str | None) -> _Said:
         file,
     )
     model = "model" in _any(table, ("source",))
-    return _Said(said.texts, said.classes, said.good, Source.MODEL) if model else said
+    return replace(said, source=Source.MODEL) if model else said
 
 
 def _of_tables(
@@ -276,13 +292,24 @@ def _said(
             f"{file} has {len(broken)} captions that are no text.", "captions in UTF-8",
             "write the file again.",
         )  # fmt: skip
+    first, several = dict[str, str](), dict[str, None]()
+    for item, text in zip(items, texts, strict=True):
+        if not first.get(item):
+            first[item] = text
+        elif text and text != first[item]:
+            several[item] = None
+    notes = []
+    if several:
+        have = "1 picture has" if len(several) == 1 else f"{len(several)} pictures have"
+        notes.append(f"{have} several captions, the first is taken: {some(list(several), 3)}.")
     return _Said(
-        dict(zip(items, texts, strict=True)),
+        first,
         {item: name for item, name in zip(items, classes, strict=True) if name},
         {
             item: _MARKS[str(mark or "").strip().lower()]
             for item, mark in zip(items, marks, strict=True)
         },
+        notes=tuple(notes),
     )
 
 
@@ -295,7 +322,7 @@ def _column(names: Sequence[str], known: Iterable[str], wanted: str | None, file
     raise DataError(
         f"{file} has no column {missing}; it has: {', '.join(names) or '(none)'}.",
         _EXPECTED,
-        "name the columns so, or name the column of captions with --label-column NAME.",
+        "name the columns so, or name the column of captions with --label-column NAME (of `leaven caption`: --raw-column).",
     )
 
 
@@ -307,7 +334,7 @@ def _words(table: pa.Table, column: str, file: Path) -> list[str]:
         raise DataError(
             f"The column {column} of {file} has the type {str(kind)[:200]}.",
             "text",
-            "name the column of captions with --label-column NAME.",
+            "name the column of captions with --label-column NAME (of `leaven caption`: --raw-column).",
         )
     return [value or "" for value in table[column].to_pylist()]
 

@@ -65,7 +65,7 @@ def read_mask_folders(tree: Tree, labels: Tree, void: int | None = None) -> Anno
     """
     photos = tree.photos(labels, MASK_FOLDERS | _OTHER_FOLDERS)
     masks = mask_files(labels, named=labels.root != tree.root)
-    _check_lossless(masks, labels.root)
+    check_lossless(masks, labels.root)
     found = PictureFiles.of(tree.root, photos)
     stems = by_stem(photos, IMAGE_FOLDERS, "a mask")
     files = {
@@ -119,7 +119,12 @@ def check_sizes(sources: Sequence[Path | None], names: Sequence[str], sizes: Ten
             raise other_size(name, found, size)
 
 
-def _check_lossless(masks: Sequence[str], where: Path) -> None:
+def check_lossless(masks: Sequence[str], where: Path) -> None:
+    """Refuses masks in formats that change values.
+
+    Raises:
+        DataError: there are such.
+    """
     lossy = [name for name in masks if Path(name).suffix.lower() in _LOSSY]
     if lossy:
         raise DataError(

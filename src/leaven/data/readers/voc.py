@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.label_maps import BACKGROUND
 from leaven.data.listing import SPLITS, ordered_classes, some
 from leaven.data.readers.box_rows import BoxRows, number, share, source_of
 from leaven.data.readers.class_names import class_names
@@ -31,7 +33,8 @@ from leaven.labels.classes import Source
 ANNOTATION_FOLDERS = frozenset({"annotations"})
 """The folder names, in lower case, that hold the XML files."""
 
-_MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
+MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
+"""The folder names, in lower case, that hold masks."""
 
 
 def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
@@ -51,14 +54,17 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
     Raises:
         DataError: a file is damaged, belongs to no picture, or has a box that cannot be.
     """
-    photos = tree.photos(labels, _MASK_FOLDERS)
+    photos = tree.photos(labels, MASK_FOLDERS)
     found = PictureFiles.of(tree.root, photos)
     stems = by_stem(photos, IMAGE_FOLDERS, "an XML file")
-    files = _files_of_pictures(labels, stems)
+    files = xml_of_pictures(labels, stems)
     said = class_names(tree)
     objects = {picture: root.findall("object") for picture, root in files.items()}
     names = {_text(one, "name", picture) for picture, some in objects.items() for one in some}
     classes = ordered_classes(names) if said is None else said.names
+    # Beside masks the list begins with what is no object.
+    if classes[:1] == (BACKGROUND,) and BACKGROUND not in names:
+        classes = classes[1:]
     if said is not None and names - set(classes):
         raise DataError(
             f"The XML files have the classes {some(sorted(names - set(classes)))}.",
@@ -103,8 +109,16 @@ def split_lists(tree: Tree, kind: str) -> dict[str, str]:
     return lists
 
 
-def _files_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
-    """The root of the XML file of each picture that has one."""
+def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
+    """The root of the XML file of each picture that has one.
+
+    Args:
+        labels: the folder of the XML files.
+        stems: the pictures by their paths without ending; see ``by_stem``.
+
+    Raises:
+        DataError: a file is damaged or belongs to no picture.
+    """
     files: dict[str, Element] = {}
     alone = []
     for stem, name in by_stem(labels.ending(".xml"), ANNOTATION_FOLDERS, "a picture").items():
@@ -160,18 +174,20 @@ def _add(one: Element, rows: BoxRows, row: int, classes: Sequence[str], where: s
         raise _refused(where, "has no bndbox")
     sides = ("xmin", "ymin", "xmax", "ymax")
     x1, y1, x2, y2 = (number(corners.findtext(side), side, where) for side in sides)
+    label = classes.index(_text(one, "name", where))
+    rows.add(row, [x1 - 1, y1 - 1, x2, y2], label, where, **believed(one, where))
+
+
+def believed(one: Element, where: str) -> dict[str, Any]:
+    """What is believed of an object, as ``BoxRows.add`` takes it."""
     difficult = number(one.findtext("difficult") or 0, "difficult", where)
     source = one.findtext("source")
-    rows.add(
-        row,
-        [x1 - 1, y1 - 1, x2, y2],
-        classes.index(_text(one, "name", where)),
-        where,
-        crowd=not math.isclose(difficult, 0),
-        confidence=share(one.findtext("score") or 1, "the score", where),
-        weight=share(one.findtext("weight") or 1, "the weight", where),
-        source=Source.PERSON if source is None else source_of(source, where),
-    )
+    return {
+        "crowd": not math.isclose(difficult, 0),
+        "confidence": share(one.findtext("score") or 1, "the score", where),
+        "weight": share(one.findtext("weight") or 1, "the weight", where),
+        "source": Source.PERSON if source is None else source_of(source, where),
+    }
 
 
 def _text(one: Element, tag: str, where: str) -> str:

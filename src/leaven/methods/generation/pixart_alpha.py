@@ -280,8 +280,7 @@ class PixArtAlpha(Method):
             steps = draw_steps(trainer.draws, count, schedule)
             added = trainer.draws.normal(count, *shape)
             noisy = schedule.add_noise(clean, added, steps)
-            with run.autocast():
-                said = noise(noisy, steps, given)
+            said = noise(noisy, steps, given)
             loss = ddpm_loss(said, clean, noisy, added, steps, schedule)
             trainer.observe(losses={"noise": loss.noise.mean(), "variance": loss.bound.mean()})
             if trainer.update(loss.total, optimizer):

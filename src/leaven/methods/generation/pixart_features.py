@@ -155,7 +155,9 @@ class FeatureFiles:
                 continue
             rows = (buckets == number).nonzero().squeeze(1)
             places[rows] = torch.arange(len(rows))
-            latents[number] = self._latents(which, images.subset(rows), sizes[number])
+            # The square among the sizes has other pictures than where all are cut to it.
+            name = which if aspects is None else f"{which}-aspects"
+            latents[number] = self._latents(name, images.subset(rows), sizes[number])
         # The table of texts has a row for each picture that has a caption.
         said = (self.data.train.known.cumsum(0) - 1)[chosen]
         captions = self._captions() if text else None

@@ -69,13 +69,6 @@ class PixArtRun:
         """What a batch holds."""
         return {"pictures": stream}
 
-    def autocast(self) -> torch.autocast:
-        """Computing in the precision of the run."""
-        precision = self.trainer.precision
-        return torch.autocast(
-            self.trainer.device.type, precision or torch.bfloat16, enabled=precision is not None
-        )
-
     def trial(self, batch: int) -> Callable[[], None]:
         """A step of stage 2 with noise for pictures, to be timed."""
         size = self.sizes.base

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, field_validator
+from torch import Tensor, nn
 
 from leaven.data.transforms import (
     Geometry,
@@ -16,7 +16,7 @@ from leaven.data.transforms import (
     turned,
 )
 from leaven.labels import UNKNOWN
-from leaven.learn import batch_box, masked_loss, mix
+from leaven.learn import MaskedLoss, batch_box, masked_loss, mix
 from leaven.methods.base import Card
 from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
 from leaven.models.segmentation import Segmenter
@@ -25,7 +25,8 @@ from leaven.train import EMA, Recipe
 
 
 class BCP(FewMaps):
-    """Bidirectional copy-paste (Bai et al., CVPR 2023), of pictures (2D).
+    """Bidirectional copy-paste (Bai et al., CVPR 2023), of pictures (2D); for the step on volumes see
+    ``bcp_losses``.
 
     A step has one box for all its pictures, ``box_side`` of each side long; M is 0 in it and 1
     outside. Labelled and unlabelled pictures come in halves a and b.
@@ -81,6 +82,13 @@ class BCP(FewMaps):
         description="keep the largest component of each class; false where a picture shows many",
     )
 
+    @field_validator("hard_pixels")
+    @classmethod
+    def _of_regions(cls, hard_pixels: bool) -> bool:
+        if hard_pixels:
+            raise ValueError("the loss of bcp is one of whole regions; it leaves no pixels out")
+        return hard_pixels
+
     def average(self, student: Segmenter) -> EMA[Segmenter]:
         average = EMA(student, self.ema, average_buffers=True, warm_up=False)
         average.module.train()
@@ -105,11 +113,9 @@ class BCP(FewMaps):
         sample = run.batch.unlabelled
         seen = self.weak(run, sample.images)
         proposed, confidence = self.propose(run, seen)
-        (x_a, x_b), (y_a, y_b) = images.chunk(2), classes.chunk(2)
-        (u_a, u_b), (p_a, p_b) = seen.images.chunk(2), proposed.chunk(2)
-
-        inward = self.halves(run, mix(box, u_a, x_a), mix(box, p_a, y_a), ~box, box)
-        outward = self.halves(run, mix(box, x_b, u_b), mix(box, y_b, p_b), box, ~box)
+        inward, outward = bcp_losses(
+            run.student, (images, classes), (seen.images, proposed), box, self.pseudo_weight
+        )
         run.trainer.observe(
             losses={"inward": inward, "outward": outward},
             weight=(proposed != UNKNOWN) * self.pseudo_weight,
@@ -121,8 +127,7 @@ class BCP(FewMaps):
 
     def labels_alone(self, run: PixelRun, images: Tensor, classes: Tensor, box: Tensor) -> Tensor:
         """Stage 1: a labelled box in labelled pictures."""
-        mixed, target = (mix(box, *both.chunk(2)) for both in (images, classes))
-        loss = masked_loss(run.student(mixed), target, torch.ones_like(box))
+        loss = bcp_labelled_loss(run.student, images, classes, box)
         run.trainer.observe(losses={"supervised": loss})
         return loss
 
@@ -136,14 +141,6 @@ class BCP(FewMaps):
             classes = largest_components(classes, run.student.num_classes)
         return classes, confidence
 
-    def halves(
-        self, run: PixelRun, images: Tensor, target: Tensor, proposed: Tensor, given: Tensor
-    ) -> Tensor:
-        """``alpha R(z, target; proposed) + R(z, target; given)`` of mixed pictures."""
-        logits = run.student(images)
-        taught = masked_loss(logits, target, proposed)
-        return self.pseudo_weight * taught + masked_loss(logits, target, given)
-
     def after(self, run: PixelRun) -> None:
         if run.progress < self.pretrain:
             run.average.module.load_state_dict(run.student.state_dict())
@@ -152,6 +149,80 @@ class BCP(FewMaps):
 
     def final(self, run: PixelRun) -> Segmenter:
         return run.student
+
+
+def bcp_losses(
+    student: nn.Module,
+    labelled: tuple[Tensor, Tensor],
+    unlabelled: tuple[Tensor, Tensor],
+    box: Tensor,
+    pseudo_weight: float = 0.5,
+    loss: MaskedLoss = masked_loss,
+) -> tuple[Tensor, Tensor]:
+    """The two losses of stage 2, inward and outward, of pictures or volumes.
+
+    With halves a and b of both and M = 0 in the box: ``alpha R(u_a M + x_a (1 - M); M) + R(the same;
+    1 - M)`` and ``R(x_b M + u_b (1 - M); M) + alpha R(the same; 1 - M)``, targets mixed alike.
+
+    For volumes, as the authors have it::
+
+        box = batch_box(x.shape[2:], draws)
+        with torch.no_grad():
+            proposed = largest_components(foreground(teacher(u)), 2)
+        inward, outward = bcp_losses(
+            student, (x, y), (u, proposed), box, loss=masked_loss_by_sample
+        )
+        (inward + outward).backward()  # then EMA(student, 0.99, warm_up=False, own_buffers=True)
+
+    and ``propose.predict_windows(student, volume, (112, 112, 80), (18, 18, 4))`` after the run.
+
+    Args:
+        student: (b, C, *S) to logits (b, K, *S).
+        labelled: (2b, C, *S) and their classes (2b, *S) int64, -1 where unknown.
+        unlabelled: as many, and the classes that a teacher proposes.
+        box: (1, *S) bool, see ``learn.batch_box``.
+        pseudo_weight: alpha.
+        loss: R, of logits, targets and a mask.
+
+    Returns:
+        Two 0-d tensors.
+
+    Raises:
+        ValueError: an odd number of pictures, or not as many of both.
+    """
+    if len(labelled[0]) % 2 or len(labelled[0]) != len(unlabelled[0]):
+        raise ValueError(
+            f"halves of as many labelled and unlabelled pictures, not {len(labelled[0])} and "
+            f"{len(unlabelled[0])}"
+        )
+
+    def of_parts(images: Tensor, target: Tensor, proposed: Tensor, given: Tensor) -> Tensor:
+        logits = student(images)
+        return pseudo_weight * loss(logits, target, proposed) + loss(logits, target, given)
+
+    (x_a, x_b), (y_a, y_b) = (both.chunk(2) for both in labelled)
+    (u_a, u_b), (p_a, p_b) = (both.chunk(2) for both in unlabelled)
+    inward = of_parts(mix(box, u_a, x_a), mix(box, p_a, y_a), ~box, box)
+    outward = of_parts(mix(box, x_b, u_b), mix(box, y_b, p_b), box, ~box)
+    return inward, outward
+
+
+def bcp_labelled_loss(
+    student: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    box: Tensor,
+    loss: MaskedLoss = masked_loss,
+) -> Tensor:
+    """The loss of stage 1: ``R(x_a M + x_b (1 - M))``, everywhere.
+
+    Args:
+        student, box, loss: see ``bcp_losses``.
+        images: (2b, C, *S), labelled.
+        classes: (2b, *S) int64, -1 where unknown.
+    """
+    mixed, target = (mix(box, *both.chunk(2)) for both in (images, classes))
+    return loss(student(mixed), target, torch.ones_like(box))
 
 
 def _quarters(turns: Tensor, size: tuple[int, int]) -> Geometry:

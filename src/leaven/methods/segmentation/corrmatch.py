@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from leaven.learn import pixel_cross_entropy, pixel_divergence
+from leaven.learn import pixel_divergence
 from leaven.methods.base import Card
 from leaven.methods.segmentation.few_maps import PixelRun
 from leaven.methods.segmentation.weak_strong import Aim, Said, Step, WeakStrong, unlabelled_loss
@@ -124,7 +124,7 @@ class CorrMatch(WeakStrong):
         strong = _spread(student, step.said[0], _head(step.run)(step.said[0].maps))
 
         share = self.correlation_share
-        both = share * pixel_cross_entropy(labelled, step.targets) / 2
+        both = share * self.labelled_loss(labelled, step.targets) / 2
         losses["supervised"] = (1 - share) * losses["supervised"] + both
         certain = step.further["certain"]
         divergence = pixel_divergence(step.said[0].logits, believed.probs, certain, aim.valid)

@@ -57,6 +57,12 @@ class CPS(FewMaps):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the averaged first network; 0: the network itself"
     )
+    hard_least: int = Field(
+        200_000,
+        ge=0,
+        description="pixels per step that are learned however easy they are (OHEM); "
+        "the authors count 50 000 for each labelled picture",
+    )
 
     def parts(self, trainer: PixelTrainer, student: Segmenter) -> dict[str, nn.Module]:
         peer = copy.deepcopy(student)
@@ -72,7 +78,7 @@ class CPS(FewMaps):
         logits = [torch.cat([net(labelled.images), net(seen.images)]) for net in _both(run)]
         said = [_said(each, shown) for each in logits]
 
-        supervised = _sum(pixel_cross_entropy(each[:count], classes) for each in logits)
+        supervised = _sum(self.labelled_loss(each[:count], classes) for each in logits)
         cross = crossed(logits, [each.classes for each in said])
         truth = seen.geometry.maps(run.trainer.truth(run.batch.unlabelled.items))
         self.note(run, supervised, cross, [each.rows(count) for each in said], truth)
@@ -148,7 +154,7 @@ class CPSCutMix(CPS):
             ]
         both = mix(mask, first, second)
 
-        supervised = _sum(pixel_cross_entropy(net(images), classes) for net in _both(run))
+        supervised = _sum(self.labelled_loss(net(images), classes) for net in _both(run))
         cross = crossed([net(both) for net in _both(run)], [each.classes for each in said])
         truth = seen.geometry.maps(run.trainer.truth(run.batch.unlabelled.items))
         self.note(run, supervised, cross, said, mix(mask, *truth.chunk(2)))

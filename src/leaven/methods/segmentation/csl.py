@@ -67,6 +67,9 @@ class CSL(WeakStrong):
     cover: float = Field(0.7, ge=0, le=1, description="share of covered blocks; 0 for no such view")
     block: int = Field(32, ge=1, description="side of a covered block in pixels")
     views: int = Field(1, ge=0, description="strong views with a CutMix, beside the covered view")
+    hard_least: int = Field(
+        200_000, ge=0, description="pixels per step that are learned however easy they are (OHEM)"
+    )
 
     def select(self, run: PixelRun, probs: Tensor, valid: Tensor) -> Tensor:
         return spectral_weight(probs, valid, self.spread)

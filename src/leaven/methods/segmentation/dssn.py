@@ -33,8 +33,9 @@ class DSSN(WeakStrong):
         T    <- 0.996 T + 0.004 student, batch statistics too; T = student after the first step
 
     The first step has no loss of strong views, as T knows nothing yet. T normalises by its own
-    batches, as in the authors' code. Padding has no part in ``A``; there it does. The settings for
-    Cityscapes (no selection, pair loss outside the half, hard examples) are not here.
+    batches, as in the authors' code. Padding has no part in ``A``; there it does. Of the
+    settings for Cityscapes hard examples are here (``hard_pixels``); no selection and the pair loss
+    outside the half are not.
     """
 
     card: ClassVar[Card] = Card(

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from leaven.labels import UNKNOWN
-from leaven.learn import half_rectangle, kept_pixel_cross_entropy, mix, pixel_cross_entropy
+from leaven.learn import half_rectangle, kept_pixel_cross_entropy, mix
 from leaven.methods.base import Card
 from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
 from leaven.models.segmentation import Segmenter
@@ -75,7 +75,7 @@ class EntropyTeacher(FewMaps):
         undecided = self.undecided(run.teacher, together)[len(labelled) :]
         kept = keep_certain(undecided, proposed != UNKNOWN, self.keep)
         target = torch.where(kept, proposed, UNKNOWN)
-        supervised = pixel_cross_entropy(logits, classes)
+        supervised = self.labelled_loss(logits, classes)
         consistency = self.unlabelled_weight * kept_pixel_cross_entropy(logits_mixed, target)
         run.trainer.observe(
             losses={"supervised": supervised, "consistency": consistency},

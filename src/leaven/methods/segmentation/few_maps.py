@@ -9,7 +9,7 @@ from leaven.data import Data, Sample
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.transforms import ScaleCropFlip, Seen, StrongColour
 from leaven.labels import PixelLabels
-from leaven.learn import pixel_cross_entropy
+from leaven.learn import hard_pixel_cross_entropy, pixel_cross_entropy
 from leaven.methods.base import Fitted
 from leaven.methods.loop import Run, StepMethod
 from leaven.models.segmentation import Segmenter
@@ -23,11 +23,25 @@ class FewMaps(StepMethod[PixelTrainer, Segmenter]):
     """A few label maps, and pictures without one.
 
     Weak views are scaled, cut and mirrored; strong views change the colours of weak ones.
+
+    With ``hard_pixels`` the cross entropy of label maps is that of their hard pixels alone (OHEM, see
+    ``learn.hard_pixel_cross_entropy``), as the published methods have it on Cityscapes. What is
+    learned of unlabelled pictures stays as it is. A step with at most ``hard_least`` known pixels
+    leaves nothing out.
     """
 
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the scale of weak views")
     label_threshold: float = Field(
         0.8, ge=0, le=1, description="confidence from which a pixel of the result is accepted"
+    )
+    hard_pixels: bool = Field(
+        False, description="learn the hard pixels of label maps alone (OHEM), as on Cityscapes"
+    )
+    hard_threshold: float = Field(
+        0.7, gt=0, le=1, description="probability of its class up to which a pixel is hard (OHEM)"
+    )
+    hard_least: int = Field(
+        100_000, ge=0, description="pixels per step that are learned however easy they are (OHEM)"
     )
 
     def weak(self, run: PixelRun, images: Tensor) -> Seen:
@@ -49,7 +63,13 @@ class FewMaps(StepMethod[PixelTrainer, Segmenter]):
     def supervised(self, run: PixelRun) -> Tensor:
         """The cross entropy of the student on the labelled pictures of the step."""
         images, classes = self.labelled(run)
-        return pixel_cross_entropy(run.student(images), classes)
+        return self.labelled_loss(run.student(images), classes)
+
+    def labelled_loss(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """The cross entropy of given classes (B, H, W), -1 for none, with logits (B, K, H, W)."""
+        if self.hard_pixels:
+            return hard_pixel_cross_entropy(logits, classes, self.hard_threshold, self.hard_least)
+        return pixel_cross_entropy(logits, classes)
 
     def final(self, run: PixelRun) -> Segmenter:
         """The network that is used after the run: the teacher."""

@@ -66,7 +66,7 @@ class MeanTeacher(FewMaps):
         together = torch.cat([images, self.strong(run, weak.images)])
         logits, strong = run.student(together).split([len(images), len(weak.images)])
 
-        supervised = pixel_cross_entropy(logits, classes)
+        supervised = self.labelled_loss(logits, classes)
         if self.targets == "soft":
             consistency = pixel_mean_squared(strong, probs, valid)
         else:

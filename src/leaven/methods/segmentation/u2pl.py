@@ -14,9 +14,7 @@ from leaven.learn import (
     class_contrast,
     draw_anchors,
     half_rectangle,
-    hard_pixel_cross_entropy,
     kept_pixel_cross_entropy,
-    pixel_cross_entropy,
 )
 from leaven.methods.base import Card
 from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
@@ -142,9 +140,6 @@ class U2PL(FewMaps):
         "unreliable",
         description="unlabelled negatives: dropped pixels; to compare, the surest ones, or what the "
         "released code takes: dropped pixels of the class itself and no labelled ones",
-    )
-    hard_pixels: bool = Field(
-        False, description="learn the hard pixels of label maps alone (OHEM), as on Cityscapes"
     )
 
     # -- networks and state -----------------------------------------------------------------------
@@ -284,9 +279,7 @@ class U2PL(FewMaps):
 
     def supervised_loss(self, run: PixelRun, student: Seen, labelled: Shown) -> Tensor:
         """What given labels teach; the labelled pictures are the first that the student saw."""
-        logits = student.logits[: len(labelled)]
-        learn = hard_pixel_cross_entropy if self.hard_pixels else pixel_cross_entropy
-        return learn(logits, labelled.classes)
+        return self.labelled_loss(student.logits[: len(labelled)], labelled.classes)
 
     def unlabelled_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """What unlabelled pictures teach; ``targets`` (B, H, W) are -1 for dropped pixels."""

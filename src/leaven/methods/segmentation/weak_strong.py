@@ -186,7 +186,7 @@ class WeakStrong(FewMaps):
 
     def learn(self, step: Step) -> dict[str, Tensor]:
         """The terms of the loss by name, each with its weight."""
-        losses = {"supervised": pixel_cross_entropy(step.labelled.logits, step.targets) / 2}
+        losses = {"supervised": self.labelled_loss(step.labelled.logits, step.targets) / 2}
         for number, (said, view) in enumerate(zip(step.said, step.strong, strict=True), 1):
             loss = unlabelled_loss(said.logits, view.aim)
             losses[f"strong-{number}"] = self.strong_weight / 2 * loss

@@ -126,11 +126,18 @@ class Captioner(ABC):
         inputs = self._inputs(pictures, kept, instruct)
         if self.context is None:
             return kept, inputs
+        room = self._room(self.context)
         # Cutting text may change how its last word is tokenised, so it is looked at again.
-        while (excess := self._length(inputs) - self._room(self.context)) > 0 and any(kept):
-            kept = [self._shortened(text, excess) for text in kept]
+        while True:
+            lengths = inputs["attention_mask"].sum(1).tolist()
+            shorter = [
+                self._shortened(text, length - room) if length > room else text
+                for text, length in zip(kept, lengths, strict=True)
+            ]
+            if shorter == kept:
+                return kept, inputs
+            kept = shorter
             inputs = self._inputs(pictures, kept, instruct)
-        return kept, inputs
 
     def _room(self, context: int) -> int:
         """Tokens that a prompt may have: what the longest answer leaves, and half of a context that is

@@ -14,6 +14,7 @@ from leaven.models.captioners.families import (
     PictureOnly,
     QuestionCaptioner,
 )
+from leaven.models.generation.hub import UNLOADABLE, check_whole, first_line
 from leaven.models.generation.libraries import library
 
 _QUESTIONS = ("blip-2", "instructblip")
@@ -80,7 +81,7 @@ def _kind(transformers: Any, name: str) -> str:
         config = transformers.AutoConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"There is no captioner {name!r}: {str(error).strip().splitlines()[0][:300]}",
+            f"There is no captioner {name!r}: {first_line(error)}",
             _EXPECTED,
             f"Check the name; {_EXAMPLES}. Where there is no network, copy the model into a folder "
             "first.",
@@ -100,21 +101,13 @@ def _model(transformers: Any, name: str, dtype: torch.dtype | None) -> Any:
         model, about = transformers.AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except UNLOADABLE as error:
         raise ModelError(
             f"The captioner {name!r} cannot be loaded: {str(error).strip()[:300]}",
             "config.json and whole safetensors of one model",
             "Copy or download it again; other files than safetensors are not read.",
         ) from error
-    # transformers draws what is missing at random and only warns.
-    missing = sorted({*about["missing_keys"], *(str(one) for one in about["mismatched_keys"])})
-    if missing:
-        raise ModelError(
-            f"The weights of the captioner {name!r} lack {len(missing)} tensors, the first is "
-            f"{missing[0]}.",
-            "all weights of the model",
-            "Copy or download it again.",
-        )
+    check_whole(name, about)
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from leaven.draws import Draws
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.masks import Masks
 from leaven.models.classifier import ModelSpec, channels, normalised
+from leaven.models.precision import autocast
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,7 @@ class Detector(nn.Module, ABC):
             return self.detections(images, score=score, nms=nms, most=most).labels()
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision is None:
-            return nullcontext()
-        return torch.autocast(self.mean.device.type, self.precision)
+        return autocast(self.mean, self.precision)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from leaven.models.generation.initial import SPREAD, linears, narrow, silent, xavier
 from leaven.models.generation.libraries import library
-from leaven.models.generation.precision import autocast
 from leaven.models.generation.shape import TransformerShape
+from leaven.models.precision import autocast
 
 
 class ClassTransformer(nn.Module):

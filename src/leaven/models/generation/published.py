@@ -95,14 +95,15 @@ def _check_parts(folder: Path, parts: tuple[str, ...]) -> None:
 
 def _check_noise(path: Path) -> None:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{path} cannot be read: {error}.",
             "the JSON that diffusers writes",
             "Copy the model again.",
         ) from error
-    other = [f"{name} {config[name]}" for name in _TRAINED if config.get(name) != _TRAINED[name]]
+    said = {name: config.get(name, "that is not told") for name in _TRAINED}
+    other = [f"{name} {value}" for name, value in said.items() if value != _TRAINED[name]]
     if other:
         raise ModelError(
             f"The model in {path.parents[1]} was trained for other noise: {', '.join(other)}.",

@@ -12,12 +12,12 @@ from leaven.errors import ConfigError
 from leaven.models.classifier import ModelSpec
 from leaven.models.generation.latents import Latents, latents_of
 from leaven.models.generation.maker import PictureMaker
-from leaven.models.generation.precision import autocast
 from leaven.models.generation.sampling import sample_latents
 from leaven.models.generation.shape import TransformerShape
 from leaven.models.generation.signed import to_uint8
 from leaven.models.generation.transformer import BlockwiseTextTransformer, TextTransformer
 from leaven.models.generation.words import Words, words_of
+from leaven.models.precision import autocast
 
 NAME = "text-transformer"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 from leaven.cielab import lab_of, lightness_of, rgb_of
 from leaven.models.classifier import ModelSpec
 from leaven.models.generation.maker import PictureMaker
+from leaven.models.precision import autocast
 
 NAME = "unet-translator"
 
@@ -173,8 +173,7 @@ class UNetTranslator(PictureMaker):
         height, width = encoded.shape[2:]
         step = 1 << self.net.depth
         filled = functional.pad(encoded, (0, -width % step, 0, -height % step), mode="replicate")
-        where = encoded.device.type
-        with nullcontext() if self.precision is None else torch.autocast(where, self.precision):
+        with autocast(encoded, self.precision):
             made = self.net(filled, alone)
         return made[..., :height, :width].float()
 

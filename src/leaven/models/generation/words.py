@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leaven.errors import ModelError
 from leaven.models.generation.fingerprint import fingerprint
-from leaven.models.generation.hub import from_pretrained, part_of
+from leaven.models.generation.hub import UNLOADABLE, first_line, from_pretrained, part_of
 from leaven.models.generation.libraries import library
 
 log = logging.getLogger(__name__)
@@ -209,8 +209,8 @@ def _tokenizer(transformers: Any, name: str) -> Any:
     if not Path(place).is_dir() or any((Path(place) / file).is_file() for file in _TOKENIZERS):
         try:
             return transformers.AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError, RuntimeError) as error:
-            problem = str(error).strip().split("\n")[0][:300]
+        except UNLOADABLE as error:
+            problem = first_line(error)
     raise ModelError(
         f"The tokenizer of {name!r} cannot be loaded: {problem}.",
         "the files of the tokenizer, " + " or ".join(_TOKENIZERS),

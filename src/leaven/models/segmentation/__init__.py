@@ -9,12 +9,14 @@ from leaven.models.segmentation.build import (
 from leaven.models.segmentation.correlation import CorrelationHead
 from leaven.models.segmentation.headed import HeadedSegmenter, representation_head
 from leaven.models.segmentation.segmenter import SegmentationNet, Segmenter
+from leaven.models.segmentation.vnet import VNet
 
 __all__ = [
     "CorrelationHead",
     "HeadedSegmenter",
     "SegmentationNet",
     "Segmenter",
+    "VNet",
     "build_segmenter",
     "redraw_decoder",
     "representation_head",

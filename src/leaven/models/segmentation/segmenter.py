@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leaven.errors import ModelError
 from leaven.models.classifier import ModelSpec, channels, normalised
+from leaven.models.precision import autocast
 
 
 class SegmentationNet(nn.Module, ABC):
@@ -170,6 +171,4 @@ class Segmenter(nn.Module):
         return [self.net.get_submodule(name) for name in self.net.decoder_parts]
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision is None:
-            return nullcontext()
-        return torch.autocast(self.mean.device.type, self.precision)
+        return autocast(self.mean, self.precision)

@@ -29,12 +29,12 @@ ESTIMATORS: dict[str, str] = {
 
 BEST_FIRST = (
     "second-opinion",
-    "agreement",
+    "adapted",
     "atc-entropy",
     "atc-confidence",
+    "agreement",
     "difference",
     "calibrated-confidence",
-    "adapted",
     "confidence",
 )
 """The order in which they are believed: by their error on pictures of another kind than the held-out

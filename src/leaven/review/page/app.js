@@ -222,7 +222,6 @@ class Page {
     const before = this.store.item(entry.number);
     const was = before && before.status === "corrected", is = answer.item.status === "corrected";
     this.store.update(answer.item);
-    this.store.last = Math.max(this.store.last, answer.recorded);
     this.counts(answer.counts);
     if (this.store.list && this.listed(entry.number)) { this.store.list.corrected += Number(is) - Number(Boolean(was)); this.found(); }
     this.large.drafts.delete(entry.number);
