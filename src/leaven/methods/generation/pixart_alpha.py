@@ -111,6 +111,9 @@ class PixArtAlpha(Method):
         ),
         claim="COCO FID-30K 7.32 with 0.6 B weights after 753 A100 days, 12 % of what Stable "
         "Diffusion 1.5 (9.62) took.",
+        measured="Scenes of two digits, 3 seeds, both right by a reader of real ones after 1,000 steps "
+        "of words: 89.5 % from weights of stage 1, 34.5 % from scratch. After 1,500: dense captions "
+        "99.3 %, sparse ones 3.5 %, a modulation in each block 99.8 % with 19 % more weights.",
     )
     needs_unlabelled: ClassVar[bool] = False
 
