@@ -80,6 +80,10 @@ class Pix2Pix(Method):
         ),
         claim="Cityscapes, label maps to photos, class IoU of a segmenter of real photos: L1 0.11, "
         "conditional GAN 0.16, both 0.17; real photos 0.21.",
+        measured="CamVid at 64x64, 10 epochs, 3 seeds, mean IoU of a segmenter of real photos: both "
+        "31.1 %, L1 28.0 %, critic alone 20.4 %, both without skips 21.6 %; gradients twice as near to "
+        "real ones as L1's, L1 nearest to the photo; colours 5.3 points further off, where nearer "
+        "ones were expected.",
     )
     needs_unlabelled: ClassVar[bool] = False
 
