@@ -35,7 +35,8 @@ def main() -> None:
             (folder / task / f"{method.card.name}.md").write_text(page)
     (folder / "index.md").write_text(index_page(methods))
     auto = results.get(("classification", "auto"), {})
-    (DOCS / "comparison.md").write_text(comparison_page(auto))
+    street = street_lines(ROOT / "claims" / "results")
+    (DOCS / "comparison.md").write_text("\n".join([comparison_page(auto), *street]))
     claims = ROOT / "CLAIMS.md"
     text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
     (DOCS / "claims.md").write_text(text)
@@ -145,6 +146,53 @@ def comparison_page(results: dict[str, Any]) -> str:
     for name, result in columns.items():
         lines += ["", f"## {name.replace('_', ' ')}", "", *comparison_notes(result)]
     return "\n".join(lines) + "\n"
+
+
+STREET = ("miou", "border_miou", "pixel_accuracy", "labels_miou", "label_accuracy")
+"""What is told of methods of segmentation; the last two of the labels of the unlabelled photos."""
+
+
+def street_lines(folder: Path) -> list[str]:
+    """Methods of segmentation beside each other: all claims in the setting of the claim ``street``."""
+    first = folder / "street.json"
+    if not first.exists():
+        return []
+    plain = json.loads(first.read_text())
+    rows = [street_row(name, plain, name) for name in plain["mean"]]
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        if path == first or not result["setting"].startswith(plain["setting"]):
+            continue
+        rows += [
+            street_row(name if name == result["method"] else f"{path.stem}: {name}", result, name)
+            for name in result["mean"]
+            if result["runs"][name] != plain["runs"].get(name)
+        ]
+    count = len(plain["seeds"])
+    return [
+        "## Pixels of street photos",
+        "",
+        f"{plain['setting']}. Mean and standard deviation over {count} seeds, in per cent; unfinished "
+        f"claims say how many seeds there are. By the mean IoU on the test photos, the best first.",
+        "",
+        *table(
+            ("method", *(name.replace("_", " ") for name in STREET), "seconds"),
+            [row[1:] for row in sorted(rows, key=lambda row: -row[0])],
+        ),
+        "",
+    ]
+
+
+def street_row(title: str, result: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """What to sort by, the name of the row, and its cells."""
+    means, spread = result["mean"][name], result["standard_deviation"][name]
+    cells = [
+        f"{100 * means[key]:.1f} ± {100 * spread[key]:.1f}" if key in means else ""
+        for key in STREET
+    ]
+    seeds = len(result["runs"][name])
+    few = "" if seeds == len(result["seeds"]) else f" ({seeds} seeds)"
+    return means["miou"], f"`{title}`{few}", *cells, f"{means['seconds']:.0f}"
 
 
 def comparison_cell(result: dict[str, Any], name: str) -> str:
