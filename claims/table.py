@@ -65,8 +65,8 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
         lines += ["", note]
     pictures = sorted((RESULTS / name).glob("*.png"))
     if pictures:
-        shown = (f"![{one.stem}]({one.relative_to(FILE.parent)})" for one in pictures)
-        lines += ["", "Samples that were made, by the names of the files:", "", "\n".join(shown)]
+        shown = (f"| {p.stem} | ![{p.stem}]({p.relative_to(FILE.parent)}) |" for p in pictures)
+        lines += ["", "| samples | |", "|---|---|", *shown]
     return lines
 
 

@@ -39,7 +39,18 @@ def main() -> None:
     (DOCS / "comparison.md").write_text("\n".join([comparison_page(auto), *street]))
     claims = ROOT / "CLAIMS.md"
     text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
-    (DOCS / "claims.md").write_text(text)
+    (DOCS / "claims.md").write_text(with_pictures(text))
+
+
+def with_pictures(text: str) -> str:
+    """The claims with their samples, which are copied to where the site finds them."""
+    results, copies = ROOT / "claims" / "results", DOCS / "assets" / "claims"
+    shutil.rmtree(copies, ignore_errors=True)
+    for picture in results.glob("*/*.png"):
+        place = copies / picture.relative_to(results)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, place)
+    return text.replace("](claims/results/", "](assets/claims/")
 
 
 def read_results(folder: Path, names: dict[str, set[str]]) -> dict[Key, dict[str, Any]]:
