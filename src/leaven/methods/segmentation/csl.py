@@ -61,6 +61,9 @@ class CSL(WeakStrong):
             "train.EMA",
         ),
         claim="Above UniMatch and CorrMatch on splits of Pascal VOC and Cityscapes.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 25.5"
+        " %, as of the labels alone, against 25.3 % of UniMatch; without covered pixels "
+        "24.7 %.",
     )
 
     spread: float = Field(8.0, gt=0, description="how slowly the trust falls off below the centre")

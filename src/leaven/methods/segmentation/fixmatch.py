@@ -39,6 +39,8 @@ class FixMatch(WeakStrong):
             "train.EMA",
         ),
         claim="The baseline of UniMatch, whose authors found it level with the methods before.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 24.9"
+        " % against 25.5 % of the labels alone.",
     )
 
     threshold: float = Field(

@@ -44,6 +44,8 @@ class MeanTeacher(FewMaps):
             "train.EMA",
         ),
         claim="The usual baseline of semi-supervised segmentation; its paper is about classes.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 24.7"
+        " % against 25.5 % of the labels alone.",
     )
 
     targets: Literal["soft", "hard"] = Field(
