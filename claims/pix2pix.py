@@ -177,6 +177,8 @@ CLAIM = Claim(
         Gain(BOTH, L1, 0.0, metric="colour_overlap"),
         NearBest(L1, 0.0, metric="closeness"),
     ),
+    note="Colours come no nearer with the 25 epochs of the sheet: on the seed 10 the overlap is 74.8 % "
+    "with a critic and 82.1 % without, and the gain of the FCN score shrinks to 0.2 points.",
     precision="bf16",
     metric="miou",
 )

@@ -49,6 +49,8 @@ class CPS(FewMaps):
         number=25,
         parts=("models.segmentation.redraw_decoder", "learn.pixel_cross_entropy"),
         claim="VOC, ResNet-50, 1/8 of the labels: 73.2 % mIoU without CutMix.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 22.4 % "
+        "against 25.1 % of the labels alone and 25.0 % of one network that labels itself.",
     )
 
     cross_weight: float = Field(
@@ -127,6 +129,8 @@ class CPSCutMix(CPS):
             "learn.pixel_cross_entropy",
         ),
         claim="VOC, 1/8 of the labels: 73.7 % mIoU with ResNet-50, 76.4 % with ResNet-101.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 24.1 % "
+        "against 25.1 % of the labels alone and 25.0 % of one network that labels itself.",
     )
 
     cross_weight: float = Field(
