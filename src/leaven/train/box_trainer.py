@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.data import ImageSet
+from leaven.draws import Draws
 from leaven.labels import BoxLabels
 from leaven.propose.boxes import predict_boxes
 from leaven.quality import Health
@@ -100,6 +103,22 @@ class BoxTrainer(Engine[BoxLabels]):
                 options={**settings.options, **options},
             )
         )
+
+    def trial(self, model: nn.Module) -> Callable[[], None]:
+        """A training step of a copy of a detector on a few labelled pictures, to be timed."""
+        from leaven.models.detection import Detector
+
+        if not isinstance(model, Detector):
+            return super().trial(model)
+        labelled = self.data.labelled
+        index = torch.arange(min(4, len(labelled)))
+        images, targets = labelled.pixels.batch(index), labelled.labels.select(index)
+        twin = copy.deepcopy(model).train()
+
+        def step() -> None:
+            torch.stack(list(twin.losses(images, targets, Draws(0)).values())).sum().backward()
+
+        return step
 
     def predict(self, model: Detector, images: ImageSet[BoxLabels]) -> BoxLabels:
         """What ``model`` finds in the pictures, on the CPU, in eval mode."""

@@ -7,6 +7,7 @@ how a killed run comes back to where it was. What a task adds - models, metrics,
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import zlib
@@ -37,7 +38,7 @@ from leaven.train.meter import Meter
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.settings import Budget, Settings, find_precision, find_processes
 from leaven.train.statistics import channel_statistics
-from leaven.train.threads import choose_threads
+from leaven.train.threads import fastest_here
 
 log = logging.getLogger(__name__)
 
@@ -451,12 +452,17 @@ class Engine(ABC, Generic[T]):
         self._entered[key] = number + 1
         return (*self._scope, f"{name}#{number}")
 
+    def trial(self, model: nn.Module) -> Callable[[], None]:
+        """A training step of a copy of ``model``, to be timed."""
+        images = self.data.train.pixels.batch(torch.arange(min(64, len(self.data.train))))
+        twin = copy.deepcopy(model).train()
+        return lambda: twin(images).square().mean().backward()
+
     def _choose_threads(self, model: nn.Module) -> None:
         if self.device.type != "cpu" or self.world > 1:
             self.threads = torch.get_num_threads()
             return
-        images = self.data.train.pixels.batch(torch.arange(min(64, len(self.data.train))))
-        self.threads = choose_threads(model, images)
+        self.threads = fastest_here(self.trial(model))
         torch.set_num_threads(self.threads)
         log.info("computing with %d thread(s), the fastest here", self.threads)
 

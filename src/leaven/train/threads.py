@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
 
 
 def candidates(cores: int) -> list[int]:
@@ -43,12 +41,6 @@ def fastest(counts: list[int], work: Callable[[], None], seconds: float = 0.5) -
         if median[count] < 0.95 * median[best]:
             best = count
     return best
-
-
-def choose_threads(model: nn.Module, images: Tensor) -> int:
-    """The fastest number of threads for a training step of ``model`` on ``images``."""
-    twin = copy.deepcopy(model).train()
-    return fastest_here(lambda: twin(images).square().mean().backward())
 
 
 def fastest_here(work: Callable[[], None]) -> int:
