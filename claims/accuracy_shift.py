@@ -45,16 +45,16 @@ def network(depth: int) -> Classifier:
     return trained_classifier(f"cifar-resnet-{depth}", classes, (3, 32, 32), weights=str(weights))
 
 
-def opinions(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """(n,) what a copy of the network that was adapted to the pictures says of them, and of the
-    pictures changed adversarially."""
+def opinions(images: Tensor, seed: int, depth: int) -> tuple[Tensor, Tensor]:
+    """(n,) what a copy of the network ``depth`` that was adapted to the pictures says of them, and
+    of the pictures changed adversarially."""
     classes = _cifar10(None)[2]
     unknown = torch.full((len(images),), -1)
     names = [str(number) for number in range(len(images))]
     data = Data("cifar10", classes, ImageSet(MemoryPixels(images), unknown, unknown, names))
     settings = Settings(
-        budget=Budget(steps=10**6), seed=seed, model=f"cifar-resnet-{ADAPTED}",
-        weights=str(folder("cifar10_resnets") / f"resnet{ADAPTED}.safetensors"),
+        budget=Budget(steps=10**6), seed=seed, model=f"cifar-resnet-{depth}",
+        weights=str(folder("cifar10_resnets") / f"resnet{depth}.safetensors"),
         threads=torch.get_num_threads(), evaluations=1, precision="fp32",
     )  # fmt: skip
     trainer = Trainer(data, None, settings)
@@ -63,8 +63,8 @@ def opinions(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def measured(seed: int) -> Rows:
-    """All estimates of all networks on the targets of a seed."""
+def measured(seed: int, depths: tuple[int, ...] = DEPTHS, asked: int = ADAPTED) -> Rows:
+    """All estimates of networks on the targets of a seed, with second opinions of the one ``asked``."""
     _, test, _ = _cifar10(None)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     held, chosen = order[:HELD_OUT], order[HELD_OUT : HELD_OUT + ITEMS]
@@ -72,16 +72,21 @@ def measured(seed: int) -> Rows:
     known = test.pixels.batch(held)
     sources = {
         depth: HeldOut(predict(network(depth), MemoryPixels(known)), test.truth[held])
-        for depth in DEPTHS
+        for depth in depths
     }
     kinds = KINDS[seed % len(KINDS)]
     targets = [(JPEG, 0), *((kind, strength) for kind in kinds for strength in STRENGTHS)]
     rows: Rows = {name: [] for name in ESTIMATORS}
     for kind, strength in targets:
         images = clean if kind == JPEG else corrupted(clean, kind, strength, seed)
-        said = {depth: predict(network(depth), MemoryPixels(images)) for depth in DEPTHS}
-        for depth, probs in said.items():
-            adapted, perturbed = opinions(images, seed) if depth == ADAPTED else (None, None)
+        pixels = MemoryPixels(images)
+        said = {
+            depth: predict(network(depth), pixels)
+            for depth in {*depths, *(SECOND[depth] for depth in depths)}
+        }
+        for depth in depths:
+            probs = said[depth]
+            adapted, perturbed = opinions(images, seed, asked) if depth == asked else (None, None)
             found = estimate_accuracy(
                 probs,
                 held_out=None if kind == JPEG else sources[depth],

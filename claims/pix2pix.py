@@ -35,16 +35,14 @@ PIXELS, FLAT = "L1 + cGAN, pixels", "L1 + cGAN, no skips"
 
 @cache
 def streets() -> Data[PairedPictures]:
-    """CamVid, the middle square of every photo at 64x64; its val split is left out."""
+    """CamVid, the middle square of every photo at 64x64; nothing learns from its val split."""
     data = open_pairs(folder("camvid"), image_size=(SIDE, WIDE))
-    train, test = (_middle(images) for images in (data.train, data.test))
-    assert train is not None
-    return replace(data, train=train, val=None, test=test)
+    train, val, test = (_middle(images) for images in (data.train, data.val, data.test))
+    return replace(data, train=train, val=val, test=test)
 
 
-def _middle(images: ImageSet[PairedPictures] | None) -> ImageSet[PairedPictures] | None:
-    if images is None:
-        return None
+def _middle(images: ImageSet[PairedPictures] | None) -> ImageSet[PairedPictures]:
+    assert images is not None
     left = (WIDE - SIDE) // 2
     rows = torch.arange(len(images))
     given, wanted = images.pixels.batch(rows), images.labels[rows]
@@ -78,38 +76,62 @@ def segmenter(seed: int) -> Callable[[Tensor], Tensor]:
     return segment
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a trained method makes of the label maps of the test and of the val photos, in batches."""
+
+    test: tuple[Tensor, ...]
+    val: tuple[Tensor, ...]
+
+
 @cache
-def translated(method: Pix2Pix, seed: int, epochs: int) -> tuple[Tensor, ...]:
-    """What the trained ``method`` makes of the label maps of the test photos, in batches."""
-    data = streets()
+def translated(method: Pix2Pix, seed: int, epochs: int) -> Made:
+    """What the trained ``method`` makes."""
+    data = replace(streets(), val=None)
     steps = epochs * len(data.train) // method.batch
     trainer = PictureTrainer(data, None, settings(seed, steps))
     model = method.fit(trainer.data, trainer).model
-    test = data.test
-    assert test is not None
     generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        model.make(test.pixels.batch(index), generator, batch=BATCH)
-        for index in torch.arange(len(test)).split(AT_ONCE)
-    )
+
+    def made(images: ImageSet[PairedPictures] | None) -> tuple[Tensor, ...]:
+        assert images is not None
+        return tuple(
+            model.make(images.pixels.batch(index), generator, batch=BATCH)
+            for index in torch.arange(len(images)).split(AT_ONCE)
+        )
+
+    return Made(made(streets().test), made(streets().val))
 
 
-def figures(made: tuple[Tensor, ...], seed: int) -> dict[str, float]:
-    """The metrics of pictures, the FCN score of made and of real ones, and ``closeness``, 1 - L1."""
-    data = streets()
-    test = data.test
-    assert test is not None
-    parts = torch.arange(len(test)).split(AT_ONCE)
-    maps = photos_with_maps(Data("", data.classes, test)).train
-    truth = [maps.labels[index] for index in parts]
-    real = [test.labels[index] for index in parts]
+def photos(images: ImageSet[PairedPictures]) -> list[Tensor]:
+    """The real ones, in batches."""
+    return [images.labels[index] for index in torch.arange(len(images)).split(AT_ONCE)]
+
+
+def compared(made: tuple[Tensor, ...], real: list[Tensor]) -> dict[str, float]:
+    """The metrics of pictures."""
     meter = PictureMeter()
     for one, other in zip(made, real, strict=True):
         meter.add(one, other)
-    found, segment, count = meter.metrics(), segmenter(seed), len(data.classes)
+    return meter.metrics()
+
+
+def figures(made: Made, seed: int) -> dict[str, float]:
+    """The metrics of pictures, the FCN score of made and of real ones, and ``closeness``, 1 - L1;
+    and of the val photos, ``val_...``, what is told by colours."""
+    data = streets()
+    test, val = data.test, data.val
+    assert test is not None
+    assert val is not None
+    maps = photos_with_maps(Data("", data.classes, test)).train
+    truth = [maps.labels[index] for index in torch.arange(len(test)).split(AT_ONCE)]
+    real = photos(test)
+    found, others = compared(made.test, real), compared(made.val, photos(val))
+    segment, count = segmenter(seed), len(data.classes)
     best = fcn_score(segment, zip(real, truth, strict=True), count)
     return {
-        **fcn_score(segment, zip(made, truth, strict=True), count),
+        **{f"val_{name}": value for name, value in others.items() if name.endswith("_overlap")},
+        **fcn_score(segment, zip(made.test, truth, strict=True), count),
         "real_miou": best["miou"],
         "real_pixel_accuracy": best["pixel_accuracy"],
         **{name: value for name, value in found.items() if name != "psnr"},
@@ -133,7 +155,7 @@ class Arm:
             blurred = figures(translated(ARMS[L1].method, seed, self.epochs), seed)
             found["gradient_ratio"] = found["gradient_distance"] / blurred["gradient_distance"]
         if seed == FIRST:
-            keep(self.name, made)
+            keep(self.name, made.test)
         return found
 
 
@@ -175,10 +197,17 @@ CLAIM = Claim(
         Gain(BOTH, FLAT, 3.0, metric="miou"),
         Level(BOTH, 60.0, metric="gradient_ratio", at_most=True),
         Gain(BOTH, L1, 0.0, metric="colour_overlap"),
+        Gain(BOTH, L1, 0.0, metric="val_colour_overlap"),
         NearBest(L1, 0.0, metric="closeness"),
     ),
-    note="Colours come no nearer with the 25 epochs of the sheet: on the seed 10 the overlap is 74.8 % "
-    "with a critic and 82.1 % without, and the gain of the FCN score shrinks to 0.2 points.",
+    note="A critic asks for the colours of the photos to learn from, L1 for paler ones. CamVid's test "
+    "photos come from other drives and are paler themselves (the standard deviation of a and b is 2.7 "
+    "and 3.6, of the photos to learn from 3.5 and 5.0), so that pale colours overlap more with them; "
+    "the val photos are of one of the drives to learn from. The second expectation on colours, on "
+    "these, was added after the first had failed and the cause was found on the seed 10 (there 74.2 % "
+    "with a critic and 66.2 % without on val, 83.9 and 79.8 % on the photos to learn from, 74.0 and "
+    "80.3 % on test). With the 25 epochs of the sheet the seed 10 has 74.8 and 82.1 % on test, and the "
+    "gain of the FCN score shrinks to 0.2 points.",
     precision="bf16",
     metric="miou",
 )

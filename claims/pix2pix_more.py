@@ -45,7 +45,7 @@ def swapped() -> Data[PairedPictures]:
         return ImageSet(images.labels.pixels, wanted, wanted, images.names)
 
     data = streets()
-    return replace(data, train=turned(data.train), test=turned(data.test))
+    return replace(data, train=turned(data.train), val=None, test=turned(data.test))
 
 
 def made_of(

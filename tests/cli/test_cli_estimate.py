@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 
 from leaven.data import open_data
-from leaven.job.class_stage import ClassStage
 from leaven.labels import ClassLabels
 from leaven.models import build_model, load_model, save_model
 from leaven.quality import HeldOut, estimate_accuracy
@@ -217,11 +215,4 @@ def test_the_summary_of_a_run_has_the_best_free_estimate(finished):
     found = estimate_accuracy(probs, weight=weight, held_out=held_out)
     assert bool((weight > 0).all())
     assert labels["estimated_accuracy"] == pytest.approx(found["atc-entropy"].accuracy, abs=1e-6)
-    # Of labels that were chosen by their confidence a threshold would say that all are right.
-    chosen = (probs.max(1).values > probs.max(1).values.median()).float()
-    stage = SimpleNamespace(judged=held_out)
-    said = ClassStage.estimate(stage, ClassLabels.from_probs(probs, chosen))
-    expected = estimate_accuracy(probs[chosen > 0], held_out=held_out)["calibrated-confidence"]
-    assert said == pytest.approx(expected.accuracy)
-    assert ClassStage.estimate(stage, ClassLabels.from_probs(probs, 0 * chosen)) is None
-    assert ClassStage.estimate(stage, ClassLabels.from_person(torch.tensor([1]))) is None
+    assert labels["estimated_by"] == "atc-entropy" and not labels["shift"]["found"]

@@ -21,7 +21,9 @@ SUMMARY = {
 }  # fmt: skip
 DATA = {"name", "items", "labelled", "unlabelled", "classes"}
 METRICS = {"accuracy", "balanced_accuracy", "ece"}
-LABELS = {"items", "accepted", "accepted_share", "accuracy", "estimated_accuracy"}
+LABELS = {
+    "items", "accepted", "accepted_share", "accuracy", "estimated_accuracy", "estimated_by", "shift",
+}  # fmt: skip
 FILES = {"config.yaml", "summary.json", "metrics.jsonl", "report.html", "labels", "model"}
 
 

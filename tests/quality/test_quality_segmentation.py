@@ -4,15 +4,8 @@ import torch
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, recall_score
 
-from leaven.quality.accuracy import average_confidence
-from leaven.quality.calibration import calibrate, fit_temperature, reliability
-from leaven.quality.confidence import (
-    ConfidenceBins,
-    boxes_as_items,
-    estimate_box_accuracy,
-    estimate_pixel_accuracy,
-    pixels_as_items,
-)
+from leaven.quality.calibration import reliability
+from leaven.quality.confidence import ConfidenceBins
 from leaven.quality.metrics import confusion
 from leaven.quality.segmentation import (
     SegmentationMeter,
@@ -189,46 +182,29 @@ def test_bins_without_anything():
     assert bins.reliability().error == 0
 
 
-def test_pixels_as_items_are_known_and_evenly_spaced():
-    logits, truth = dense_probs()
-    rows, classes = pixels_as_items(logits, truth, most=10_000)
-    assert torch.equal(rows, logits.movedim(1, -1)[truth >= 0])
-    assert torch.equal(classes, truth[truth >= 0])
-    few, _ = pixels_as_items(logits, truth, most=40)
-    assert torch.equal(few, rows[torch.arange(40) * len(rows) // 40])
-    assert pixels_as_items(logits[:0], truth[:0])[0].shape == (0, K)
-    # The truth was drawn at temperature 2.
-    large = torch.cat([pixels_as_items(*dense_probs(seed))[0] for seed in range(12)])
-    labels = torch.cat([pixels_as_items(*dense_probs(seed))[1] for seed in range(12)])
-    assert fit_temperature(large, labels) == pytest.approx(2, rel=0.1)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_pixel_estimate_equals_that_of_items(temperature):
-    probs = dense_probs()[0].softmax(1)
-    weight = (probs.max(1).values > 0.8).float()
-    total, count = estimate_pixel_accuracy(probs, weight, temperature)
-    rows = probs.movedim(1, -1).reshape(-1, K)
-    expected = average_confidence(rows[weight.flatten() > 0], temperature)
-    assert float(total / count) == pytest.approx(expected)
-    assert int(estimate_pixel_accuracy(probs, weight * 0)[1]) == 0
-
-
-def test_box_estimate():
-    confidence, weight = torch.tensor([0.9, 0.6, 0.2]), torch.tensor([1.0, 0.5, 0.0])
-    assert estimate_box_accuracy(confidence, weight) == pytest.approx(0.75)
-    odds = [(c / (1 - c)) ** 0.5 for c in (0.9, 0.6)]
-    expected = sum(o / (1 + o) for o in odds) / 2
-    assert estimate_box_accuracy(confidence, weight, 2.0) == pytest.approx(expected)
-    assert estimate_box_accuracy(confidence, torch.zeros(3)) is None
-    assert estimate_box_accuracy(torch.ones(1), torch.ones(1)) == pytest.approx(1)
-
-
-def test_boxes_are_calibrated_with_the_temperature_of_items():
+def test_what_confidence_is_worth():
     generator = torch.Generator().manual_seed(0)
-    true = torch.rand(4000, generator=generator)
-    right = torch.rand(4000, generator=generator) < true
-    sure = calibrate(torch.stack([true, 1 - true], 1), 0.5)[:, 0]
-    assert fit_temperature(*boxes_as_items(sure, right)) == pytest.approx(2, rel=0.1)
-    logits, truth = boxes_as_items(torch.tensor([1.0, 0.0]), torch.tensor([True, False]))
-    assert logits.isfinite().all() and truth.tolist() == [0, 1]
+    confidence = torch.rand(40_000, generator=generator)
+    bins = ConfidenceBins(bins=20)
+    bins.add(confidence, torch.rand(40_000, generator=generator) < confidence**2)
+    asked = torch.tensor([[0.3, 0.6], [0.9, 0.99]])
+    worth = bins.worth(asked)
+    assert worth.shape == asked.shape and worth.dtype == torch.float64
+    assert torch.allclose(worth, asked.double() ** 2, atol=0.03)
+    # It never falls, and its mean over what was counted is the accuracy (isotonic regression).
+    line = bins.worth(torch.linspace(0, 1, 101))
+    assert bool((line.diff() >= 0).all())
+    shares = torch.histc(confidence.double(), 20, 0, 1) / 40_000
+    steps = bins.worth(bins.reliability().confidence)
+    assert float((shares * steps).sum()) == pytest.approx(bins.accuracy, abs=1e-6)
+
+
+def test_bins_that_fall_are_taken_together_and_empty_ones_filled():
+    bins = ConfidenceBins(bins=10)
+    bins.add(torch.tensor([0.15] * 4 + [0.75] * 4), torch.tensor([1, 1, 1, 0, 1, 1, 0, 0]).bool())
+    assert torch.allclose(bins.worth(torch.tensor([0.0, 0.45, 1.0])), torch.tensor(0.625).double())
+    bins = ConfidenceBins(bins=10)
+    bins.add(torch.tensor([0.25, 0.75]), torch.tensor([False, True]))
+    assert bins.worth(torch.tensor([0.1, 0.5, 0.9])).tolist() == pytest.approx([0, 0.5, 1])
+    nothing = ConfidenceBins()
+    assert nothing.worth(torch.tensor([0.2, 0.8])).tolist() == pytest.approx([0.2, 0.8])

@@ -73,6 +73,9 @@ def run(
     promise_per_class: Annotated[
         bool | None, _promise("promise_per_class", "--promise-per-class/--promise-overall")
     ] = None,
+    estimate_by: Annotated[
+        str | None, _computing("estimate_by", metavar="auto|held-out|second-opinion")
+    ] = None,
     image_size: Annotated[str | None, _data("image_size", metavar="SIDE|HxW")] = None,
     flip: Annotated[bool | None, _data("flip", "--flip/--no-flip")] = None,
     max_unreadable: Annotated[float | None, _data("max_unreadable")] = None,

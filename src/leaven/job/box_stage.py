@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from leaven.data import Data, ImageSet
 from leaven.job.looks import look
 from leaven.job.promises import Asked, Promised, promised_boxes
-from leaven.job.stage import Stage, listed
+from leaven.job.stage import ESTIMATED_BY, Stage, listed
 from leaven.labels import BoxLabels
 from leaven.methods import Fitted
+from leaven.quality import ConfidenceBins
 from leaven.quality.detection import match_boxes
 from leaven.report.dense_gallery import write_box_gallery
 
@@ -17,6 +18,7 @@ from leaven.report.dense_gallery import write_box_gallery
 class BoxStage(Stage[BoxLabels]):
     """See ``Stage``."""
 
+    judged: ConfidenceBins | None = None
     names: ClassVar[tuple[str, ...]] = ("map", "map50", "map75", "ar100", "ece", "confidence")
 
     def measure(
@@ -28,6 +30,7 @@ class BoxStage(Stage[BoxLabels]):
         self.per_class = {name: listed(values) for name, values in judged.per_class().items()}
         found, seen = judged.metrics(), {}
         if judged.bins.total:
+            self.judged = judged.bins
             self.reliability = judged.bins.reliability().as_dict()
             seen = {"accuracy": judged.bins.accuracy}
         self.trainer.health.calibration({**found, **seen}, self.trainer.step)
@@ -46,10 +49,15 @@ class BoxStage(Stage[BoxLabels]):
         return promised_boxes(labels, held, items, truth, data.classes, asked, masks)
 
     def write_labels(self, fitted: Fitted[Any, Any]) -> dict[str, Any]:
-        """``accuracy`` is the precision of the accepted boxes at an IoU of 0.5."""
+        """``accuracy`` is the precision of the accepted boxes at an IoU of 0.5; it is estimated by
+        what their confidence is worth on the held-out pictures (``ConfidenceBins.worth``)."""
         trainer, labels = self.trainer, fitted.labels.cpu()
         trainer.save_labels(trainer.last_round + 1, labels)
         accepted = labels.keep(labels.accepted)
+        sure = (
+            accepted.confidence if self.judged is None else self.judged.worth(accepted.confidence)
+        )
+        by = ESTIMATED_BY[self.judged is not None]
         truth = self.data.unlabelled.truth.cpu()
         judged = {}
         if bool(truth.known.any()):
@@ -63,9 +71,8 @@ class BoxStage(Stage[BoxLabels]):
             "accuracy": judged.get("precision"),
             "recall": judged.get("recall"),
             "mean_iou": judged.get("mean_iou"),
-            "estimated_accuracy": float(accepted.confidence.mean())
-            if len(accepted.boxes)
-            else None,
+            "estimated_accuracy": float(sure.mean()) if len(sure) else None,
+            "estimated_by": by if len(sure) else None,
         }
 
     def write_gallery(self, fitted: Fitted[Any, Any]) -> None:

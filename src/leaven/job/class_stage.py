@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from leaven.atomic import replacing
 from leaven.data import Data, ImageSet
+from leaven.job.label_accuracy import LabelAccuracy, label_accuracy
 from leaven.job.promises import Asked, Promised, promised_classes
 from leaven.job.stage import Stage
 from leaven.labels import ClassLabels
 from leaven.methods import Fitted
 from leaven.propose import predict_features
-from leaven.quality import HeldOut, best_estimate, classification_metrics, estimate_accuracy
+from leaven.quality import HeldOut, classification_metrics
 from leaven.report import write_gallery
 
 
@@ -49,31 +51,24 @@ class ClassStage(Stage[Tensor]):
     def write_labels(self, fitted: Fitted) -> dict[str, Any]:
         trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
         trainer.save_labels(trainer.last_round + 1, labels, fitted.given)
+        estimate = self.estimate(fitted.model, labels)
+        self.findings += estimate.findings
         return {
             "items": len(labels),
             "accepted": int(labels.accepted.sum()),
             "accepted_share": labels.accepted_share,
             "accuracy": labels.accuracy(truth),
-            "estimated_accuracy": self.estimate(labels),
+            **estimate.as_dict(),
             **_doubts(fitted, self.data.labelled),
         }
 
-    def estimate(self, labels: ClassLabels) -> float | None:
-        """The accuracy of the accepted labels, by the best estimate that trains nothing.
-
-        The evidence are the val items, or the test items where there is no val. Of labels that were
-        chosen by their confidence it is the mean confidence at the temperature of these items: a
-        threshold (ATC), which lies below all that is chosen, would say that all are right. Of all
-        labels it is ATC. Without held-out items it is the plain mean confidence. A second opinion
-        is not asked for here, as it trains a copy: `leaven estimate` does.
-
-        None where no label with a distribution is accepted.
-        """
-        if labels.probs is None:
-            return None
-        found = estimate_accuracy(labels.probs, weight=labels.weight, held_out=self.judged)
-        best = best_estimate(found)
-        return None if best is None else best.accuracy
+    def estimate(self, model: nn.Module, labels: ClassLabels) -> LabelAccuracy:
+        """See ``label_accuracy``; the evidence are the val items, or the test items without val."""
+        trainer = self.trainer
+        settings = replace(trainer.settings, threads=trainer.threads)
+        return label_accuracy(
+            model, labels, self.data, settings, self.judged, self.config.estimate_by
+        )
 
     def write_gallery(self, fitted: Fitted) -> None:
         labelled, unlabelled = self.trainer.data.labelled, self.trainer.data.unlabelled

@@ -117,6 +117,12 @@ class RunConfig(BaseModel):
     promise_per_class: bool = Field(
         False, description="promise it of each class by itself, with a threshold for each"
     )
+    estimate_by: Literal["auto", "held-out", "second-opinion"] = Field(
+        "auto",
+        description="classification: what the estimated accuracy of the labels rests on: held-out "
+        "items; the second opinion of a copy adapted to the unlabelled pictures; auto takes that "
+        "where these look unlike the held-out ones, or nothing is held out",
+    )
     image_size: int | str | None = Field(
         None, description="side of the pictures, or HEIGHTxWIDTH such as 120x160"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,23 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from leaven.data import Data, ImageSet
+from leaven.data import ImageSet
 from leaven.data.loading import Manner, load
 from leaven.data.open import in_classes, read_listing
 from leaven.errors import DataError, ModelError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.estimation import Estimation
+from leaven.job.label_accuracy import LEAST_PICTURES, second_opinion
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
 from leaven.propose import predict
 from leaven.quality import HeldOut, estimate_accuracy
 from leaven.report.folder import read_test
-from leaven.train import Budget, Settings, Trainer
+from leaven.train import Settings
 from leaven.train.settings import find_processes
 
 log = logging.getLogger(__name__)
-
-LEAST_PICTURES = 100
-"""Fewer say little: the standard error of a share of half is 5 points."""
 
 LEAST_HELD_OUT = 50
 
@@ -83,7 +81,7 @@ def estimate(
         LeavenError: something that the user can put right; says what to do.
     """
     method = SecondOpinion.configured(wanted.set or {})
-    folder, model = _model(wanted.run)
+    model = _model(wanted.run)
     _, device = find_processes(wanted.device)
     model = model.to(device)
     images, notes = _pictures(wanted.data, wanted.labels, model, progress)
@@ -92,14 +90,11 @@ def estimate(
     second = None if wanted.second is None else _second(wanted, model, device)
     opinions = None
     if wanted.adapt:
-        data = Data(wanted.data, model.spec.classes, _hidden(images), flip=_flip(wanted.run, model))
-        budget = Budget(steps=10**9)  # its epochs say when it ends
         settings = Settings(
-            budget=budget, seed=wanted.seed, model=str(folder.resolve()), device=wanted.device,
-            threads=wanted.threads, show=show,
-        )  # fmt: skip
-        trainer = Trainer(data, None, settings)
-        _, opinions = method.opinions(trainer.data, trainer)
+            seed=wanted.seed, device=wanted.device, threads=wanted.threads, show=show
+        )
+        flip = _flip(wanted.run, model)
+        opinions = second_opinion(method, model, images, probs, settings, flip=flip)
     found = estimate_accuracy(
         probs,
         held_out=held_out,
@@ -111,7 +106,7 @@ def estimate(
     return Estimation(found, images, model.spec.classes, probs, opinions, notes)
 
 
-def _model(run: Path) -> tuple[Path, Classifier]:
+def _model(run: Path) -> Classifier:
     folder = model_folder(str(run))
     if folder is None:
         raise RunError(
@@ -119,7 +114,7 @@ def _model(run: Path) -> tuple[Path, Classifier]:
             "the folder of a finished run, or a model folder with model.json",
             "check the path, or finish the run with `leaven run --resume`",
         )
-    return folder, load_model(folder)
+    return load_model(folder)
 
 
 def _pictures(
@@ -142,12 +137,6 @@ def _pictures(
     if len(loaded.images) == 0:
         raise DataError(f"{source} has no picture that can be read.", "some", "check the path")
     return loaded.images, loaded.notes
-
-
-def _hidden(images: ImageSet[Tensor]) -> ImageSet[Tensor]:
-    """The pictures without any label."""
-    nobody = torch.full_like(images.labels, -1)
-    return replace(images, labels=nobody, truth=nobody)
 
 
 def _held_out(wanted: Wanted, model: Classifier) -> HeldOut | None:
@@ -188,7 +177,7 @@ def _held_out(wanted: Wanted, model: Classifier) -> HeldOut | None:
 def _second(wanted: Wanted, model: Classifier, device: torch.device) -> Tensor:
     """(n,) what the second model says of the pictures, in classes of the first."""
     assert wanted.second is not None
-    _, other = _model(wanted.second)
+    other = _model(wanted.second)
     own, others = model.spec.classes, other.spec.classes
     if set(own) != set(others):
         raise ModelError(

@@ -148,6 +148,12 @@ def check_features(config: RunConfig, method: Method) -> None:
                 "add --features NAME, for example --features timm:resnet18",
             )
         return
+    if config.estimate_by == "second-opinion":
+        raise ConfigError(
+            "A second opinion is asked for, with features.",
+            "pictures, to which a copy of the model can adapt",
+            "leave --estimate-by or --features out",
+        )
     if method.needs_views:
         raise needs_pictures(config.method)
 

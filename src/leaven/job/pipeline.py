@@ -257,6 +257,7 @@ def _summary(
         {"level": finding.level, "code": finding.code, "text": finding.text}
         for finding in trainer.health.findings()
     ]
+    findings += stage.findings
     notes = [("method", stage.note), *(("data", note) for note in data.notes)]
     notes.append(("corrections", stage.start_note))
     findings += [{"level": "info", "code": code, "text": text} for code, text in notes if text]

@@ -25,6 +25,10 @@ from leaven.train import trainer_of
 log = logging.getLogger(__name__)
 
 
+ESTIMATED_BY = ("confidence", "calibrated-confidence")
+"""What the accuracy of pixels and boxes is estimated by, without and with held-out pictures."""
+
+
 def baseline_of(method: Method) -> Method:
     """The supervised baseline of the task with the batch and the recipe of ``method``."""
     kind = find_method("supervised", method.card.task)
@@ -53,6 +57,7 @@ class Stage(ABC, Generic[T]):
         reliability: a diagram as ``Reliability.as_dict`` gives it, or None.
         promise: what is promised of the labels, where that was asked for.
         labels: what is known about the labels.
+        findings: about the labels, as ``level``, ``code`` and ``text``.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -101,6 +106,7 @@ class Stage(ABC, Generic[T]):
         self.start_note = "" if start is None else _begun(self.trainer.started)
         self.per_class: dict[str, list[float | None]] = {}
         self.reliability: dict[str, Any] | None = None
+        self.findings: list[dict[str, str]] = []
         held_out = self.trainer.data.test or self.trainer.data.val
         self.measured_on = None if held_out is None else "test" if self.trainer.data.test else "val"
         if held_out is None:

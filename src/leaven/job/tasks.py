@@ -34,7 +34,9 @@ STAGES: dict[str, type[Stage[Any]]] = {
     "text-to-image": TextStage,
 }
 
-_CLASSES_ALONE = ("labels", "label_column", "truth_column", "labels_per_class", "features")
+_CLASSES_ALONE = (
+    "labels", "label_column", "truth_column", "labels_per_class", "features", "estimate_by",
+)  # fmt: skip
 _PLACES_ALONE = ("labelled", "annotations")
 _PAIRS_ALONE = ("pairs", "swap")
 _PICTURES_ALONE = ("extractor",)
@@ -46,6 +48,7 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
         "truth_column",
         "labels_per_class",
         "features",
+        "estimate_by",
         "weights",
         "flip",
         *_PLACES_ALONE,

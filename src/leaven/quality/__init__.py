@@ -11,13 +11,7 @@ from leaven.quality.calibration import (
     reliability,
 )
 from leaven.quality.concept_density import ConceptDensity, concept_density
-from leaven.quality.confidence import (
-    ConfidenceBins,
-    boxes_as_items,
-    estimate_box_accuracy,
-    estimate_pixel_accuracy,
-    pixels_as_items,
-)
+from leaven.quality.confidence import ConfidenceBins
 from leaven.quality.detection import BoxMatches, DetectionScores, detection_scores, match_boxes
 from leaven.quality.health import Finding, Health
 from leaven.quality.instances import InstanceMeter
@@ -39,7 +33,6 @@ __all__ = [
     "SegmentationMeter",
     "best_estimate",
     "border_band",
-    "boxes_as_items",
     "c_bound",
     "calibrate",
     "classification_metrics",
@@ -47,14 +40,11 @@ __all__ = [
     "confusion",
     "detection_scores",
     "estimate_accuracy",
-    "estimate_box_accuracy",
-    "estimate_pixel_accuracy",
     "expected_calibration_error",
     "fit_temperature",
     "label_next",
     "match_boxes",
     "per_class",
-    "pixels_as_items",
     "reliability",
     "segmentation_metrics",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from leaven.quality.calibration import LEAST_LOGIT, Reliability, calibrate
+from leaven.quality.calibration import Reliability
 
 
 class ConfidenceBins:
@@ -64,6 +66,29 @@ class ConfidenceBins:
         """The share that is right; NaN of nothing."""
         return float(self._right.sum() / self._count.sum())
 
+    def worth(self, confidence: Tensor) -> Tensor:
+        """How often predictions of such ``confidence`` (...) in [0, 1] are right, judged by those that
+        were counted.
+
+        A function that never falls is fitted to the accuracies of the bins, weighted by how many are
+        in them (isotonic regression), and is linear between their mean confidences: what stands for
+        a bin without any, or with few. All ``confidence`` as it is where nothing was counted.
+
+        Returns:
+            (...) float64 on the CPU.
+
+        Source: Zadrozny and Elkan, KDD 2002.
+        """
+        exact = confidence.double().cpu()
+        filled = self._count > 0
+        if not bool(filled.any()):
+            return exact
+        count = self._count[filled].double()
+        places = (self._confidence[filled] / count).numpy()
+        accuracy = (self._right[filled] / count).numpy()
+        fitted = isotonic_regression(accuracy, weights=count.numpy()).x
+        return torch.from_numpy(np.interp(exact.numpy(), places, fitted))
+
     def reliability(self) -> Reliability:
         """The diagram as numbers; its ``error`` is the calibration error."""
         return Reliability(
@@ -72,82 +97,3 @@ class ConfidenceBins:
             self._right.double() / self._count,
             self._count,
         )
-
-
-def pixels_as_items(logits: Tensor, truth: Tensor, most: int = 100_000) -> tuple[Tensor, Tensor]:
-    """Evenly spaced pixels of known truth as the items that ``fit_temperature`` takes.
-
-    Neighbouring pixels say nearly the same, so a part of them fits a temperature as well as all.
-
-    Args:
-        logits: (B, K, H, W).
-        truth: (B, H, W), -1 for unknown.
-        most: pixels that are returned, at most.
-
-    Returns:
-        (n, K) logits and (n,) truths.
-    """
-    known = (truth.flatten() >= 0).nonzero().squeeze(1)
-    if len(known) > most:
-        known = known[torch.arange(most, device=known.device) * len(known) // most]
-    area = truth[0].numel() if len(truth) else 1
-    rows = logits.flatten(2)[known // area, :, known % area]
-    return rows, truth.flatten()[known]
-
-
-def boxes_as_items(confidence: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes as the items of two classes, right and wrong, that ``fit_temperature`` takes.
-
-    Args:
-        confidence: (m,) in [0, 1].
-        right: (m,) bool, the box is there; see ``detection.match_boxes``.
-
-    Returns:
-        (m, 2) logits ``[log c, log(1 - c)]`` and (m,) truths, 0 for right.
-    """
-    c = confidence.double()
-    return torch.stack([c, 1 - c], 1).log().clamp_min(LEAST_LOGIT), (~right).long()
-
-
-def estimate_pixel_accuracy(
-    probs: Tensor, weight: Tensor, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """What ``accuracy.average_confidence`` is for items, as a sum over the pixels of a batch.
-
-    ``sum over weight_i > 0 of max_k softmax(log(probs_i) / temperature)_k`` and the number of such
-    pixels; the estimate is the sum over all batches of the first by that of the second.
-
-    Args:
-        probs: (B, K, H, W).
-        weight: (B, H, W) trust in [0, 1]; a pixel is accepted above 0.
-        temperature: fitted on held-out pixels; 1 takes the confidence as it is.
-
-    Returns:
-        Two 0-d tensors, float64 and int64.
-    """
-    confidence = calibrate(probs, temperature).max(1).values.double()
-    accepted = weight > 0
-    return torch.where(accepted, confidence, 0.0).sum(), accepted.sum()
-
-
-def estimate_box_accuracy(
-    confidence: Tensor, weight: Tensor, temperature: float = 1.0
-) -> float | None:
-    """The precision that accepted boxes would have if the calibrated detector were right about itself.
-
-    ``mean over weight_i > 0 of c_i^(1/T) / (c_i^(1/T) + (1 - c_i)^(1/T))``. It says nothing of the
-    things that no box was proposed for.
-
-    Args:
-        confidence: (m,) in [0, 1].
-        weight: (m,) trust in [0, 1]; a box is accepted above 0.
-        temperature: fitted with ``boxes_as_items`` on held-out pictures; 1 for none.
-
-    Returns:
-        The estimate in [0, 1], or None when nothing is accepted.
-    """
-    accepted = confidence[weight > 0].double()
-    if len(accepted) == 0:
-        return None
-    both = torch.stack([accepted, 1 - accepted], 1)
-    return float(calibrate(both, temperature)[:, 0].mean())

@@ -143,6 +143,8 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
     data, labels = _mapping(summary.get("data")), _mapping(summary.get("labels"))
     right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
     known = words.number(right) is not None
+    basis = labels.get("estimated_by")
+    by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
     learned = [
         ("labelled", words.count(data.get("labelled")), "by people"),
         ("unlabelled", words.count(data.get("unlabelled")), "items"),
@@ -154,7 +156,7 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
         (
             "label accuracy",
             words.percent(right if known else estimated),
-            f"measured; estimated {words.percent(estimated)}" if known else "estimated",
+            f"measured; estimated {words.percent(estimated)}{by}" if known else f"estimated{by}",
         ),
     ]
     if run.task in PICTURES:

@@ -313,7 +313,9 @@ class PixArtAlpha(Method):
             images = batch * self.accumulate
             lr = scale.lr * (math.sqrt(images / 256) if scale.scaled else 1.0)
         wanted = scale.warm_up if self.warm_up is None else self.warm_up
-        warm_up = 0.05 if budget.steps is None else min(0.05, wanted / budget.steps)
+        warm_up = (
+            0.05 if budget.steps is None else min(0.05, wanted * self.accumulate / budget.steps)
+        )
         recipe = Recipe(
             optimizer="adamw",
             lr=lr,

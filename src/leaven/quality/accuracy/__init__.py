@@ -12,6 +12,7 @@ from leaven.quality.accuracy.estimate import (
 )
 from leaven.quality.accuracy.held_out import HeldOut
 from leaven.quality.accuracy.perturbation import perturbation_radius
+from leaven.quality.accuracy.shift import Shift, shift_between
 from leaven.quality.accuracy.threshold import AccuracyThreshold
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "AccuracyThreshold",
     "Estimate",
     "HeldOut",
+    "Shift",
     "agreement",
     "average_confidence",
     "best_estimate",
     "difference_of_confidences",
     "estimate_accuracy",
     "perturbation_radius",
+    "shift_between",
 ]

@@ -1,0 +1,138 @@
+"""What the estimated accuracy of a run's labels rests on."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import leaven
+from leaven.data import MemoryPixels, open_data
+from leaven.errors import ConfigError
+from leaven.job.label_accuracy import label_accuracy
+from leaven.labels import ClassLabels
+from leaven.models import build_model
+from leaven.propose import predict
+from leaven.quality import HeldOut, estimate_accuracy
+from leaven.train import Settings
+
+SETTINGS = Settings(seed=0, threads=1, evaluations=1)
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = open_data("digits", seed=0, labels_per_class=20)
+    index = torch.cat([whole.train.known.nonzero()[:, 0], (~whole.train.known).nonzero()[:300, 0]])
+    return replace(whole, train=whole.train.subset(index))
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    torch.manual_seed(0)
+    model = build_model(
+        "cnn-small", data.classes, data.shape, mean=(0.3,), std=(0.4,), options={"width": 8}
+    )
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    images = data.labelled.pixels.batch(torch.arange(len(data.labelled)))
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), data.labelled.labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def held_out(data, model):
+    return HeldOut(predict(model, data.test.pixels), data.test.labels)
+
+
+def said(model, data, least=0.0):
+    """Labels, accepted from a confidence on."""
+    probs = predict(model, data.unlabelled.pixels)
+    return ClassLabels.from_probs(probs, (probs.max(1).values >= least).float())
+
+
+def dark(data):
+    """The unlabelled digits in noise."""
+    stored = data.train.pixels.batch(torch.arange(len(data.train))).float()
+    noise = torch.randn(stored.shape, generator=torch.Generator().manual_seed(0)) * 80
+    changed = (stored * 0.5 + noise).clamp(0, 255).to(torch.uint8)
+    return data.with_train(replace(data.train, pixels=MemoryPixels(changed)))
+
+
+def test_of_the_same_kind_what_is_held_out_tells(data, model, held_out):
+    every = said(model, data)
+    found = label_accuracy(model, every, data, SETTINGS, held_out)
+    assert not found.shift.found and found.findings == []
+    expected = estimate_accuracy(every.probs, held_out=held_out)["atc-entropy"]
+    assert found.best.name == "atc-entropy" and found.best.accuracy == expected.accuracy
+    assert found.best.accuracy == pytest.approx(every.accuracy(data.unlabelled.truth), abs=0.06)
+    some = said(model, data, least=0.9)
+    assert (
+        label_accuracy(model, some, data, SETTINGS, held_out).best.name == "calibrated-confidence"
+    )
+
+
+def test_of_another_kind_a_copy_is_asked(data, model, held_out):
+    other = dark(data)
+    labels = said(model, other)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = label_accuracy(model, labels, other, SETTINGS, held_out)
+    assert found.shift.found and found.best.name == "second-opinion"
+    assert [finding["code"] for finding in found.findings] == ["unlike-held-out"]
+    assert "second-opinion" in found.findings[0]["text"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    again = label_accuracy(model, labels, other, SETTINGS, held_out)
+    assert again.best.accuracy == found.best.accuracy
+    right = labels.accuracy(other.unlabelled.truth)
+    free = label_accuracy(model, labels, other, SETTINGS, held_out, "held-out").best
+    assert free.name == "atc-entropy"
+    assert abs(found.best.accuracy - right) < abs(float(labels.confidence.mean()) - right)
+
+
+def test_who_asks_for_it_gets_it(data, model, held_out):
+    some = said(model, data, least=0.9)
+    asked = label_accuracy(model, some, data, SETTINGS, held_out, "second-opinion")
+    assert asked.best.name == "second-opinion" and not asked.shift.found
+
+
+def test_without_anything_held_out_a_copy_is_asked_where_there_are_enough(data, model):
+    found = label_accuracy(model, said(model, data), data, SETTINGS, None)
+    assert found.best.name == "second-opinion" and found.shift is None
+    few = data.train.subset(torch.arange(len(data.train) - 220))
+    less = data.with_train(few)
+    found = label_accuracy(model, said(model, less), less, SETTINGS, None)
+    assert len(less.unlabelled) < 100 and found.best.name == "confidence"
+
+
+def test_of_many_pictures_some_are_asked(data, model, monkeypatch):
+    monkeypatch.setattr("leaven.job.label_accuracy.MOST_PICTURES", 120)
+    labels = said(model, data)
+    found = label_accuracy(model, labels, data, SETTINGS, None)
+    assert len(found.best.wrong) == 120
+
+
+def test_where_nothing_is_accepted_there_is_no_estimate(data, model, held_out):
+    found = label_accuracy(model, said(model, data, least=2.0), data, SETTINGS, held_out)
+    assert found.best is None
+    assert found.as_dict()["estimated_accuracy"] is None and found.as_dict()["shift"]["p"] <= 1
+    unsaid = ClassLabels.from_person(data.unlabelled.truth)
+    nothing = label_accuracy(model, unsaid, data, SETTINGS, held_out).as_dict()
+    assert nothing == {"estimated_accuracy": None, "estimated_by": None, "shift": None}
+
+
+def test_a_run_says_what_its_estimate_rests_on(tmp_path):
+    quick = {"labels_per_class": 10, "budget": "30", "threads": 1, "method": "supervised"}
+    leaven.run(out=tmp_path / "asked", estimate_by="second-opinion", **quick)
+    labels = json.loads((tmp_path / "asked" / "summary.json").read_text())["labels"]
+    assert labels["estimated_by"] == "second-opinion" and 0 <= labels["estimated_accuracy"] <= 1
+    assert set(labels["shift"]) == {"distance", "p", "found"}
+    page = (tmp_path / "asked" / "report.html").read_text()
+    assert "by second opinion" in page
+
+
+def test_it_is_refused_where_no_copy_can_adapt(tmp_path):
+    for other in ({"features": "pixels"}, {"task": "segmentation"}):
+        with pytest.raises(ConfigError, match="--estimate-by|second opinion"):
+            leaven.run(out=tmp_path / "no", estimate_by="second-opinion", **other)
+    assert not (tmp_path / "no").exists()
