@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "Say what the model of a run sees in pictures.",
     "generate": "Make pictures from words, or translate label maps and pictures.",
     "estimate": "Say how accurate a model is on pictures without labels.",
+    "promise": "Say which labels of any model can be accepted, so that a share of them is right.",
     "export": "Write the model as ONNX and the labelled data set as files.",
     "suggest": "Say what a person should label next, so that few labels teach much.",
     "review": "Look at the labels of a run in the browser and correct the doubtful ones.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from leaven.data.calibration import LARGEST_SHARE, Calibration
 from leaven.data.pixel_maps import PixelMaps
 from leaven.errors import ConfigError
 from leaven.job.config import RunConfig
+from leaven.job.promise_summary import Asked, summary_of
 from leaven.labels import BoxLabels, ClassLabels, PixelLabels
 from leaven.labels.pixels import VOID
 from leaven.quality.detection import match_boxes
@@ -35,24 +36,6 @@ from leaven.select.guarantee_pictures import (
 
 LEAST_ACCEPTED = 0.1
 """Share of the pixels that a threshold has to accept to be considered for an expectation."""
-
-TARGETS = (0.9, 0.95, 0.98, 0.99)
-"""For which a run says what would be kept."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked for: ``target``, ``confidence``, and whether of each class by itself."""
-
-    target: float
-    confidence: float
-    by_class: bool = False
-
-    @classmethod
-    def of(cls, config: RunConfig) -> Asked | None:
-        if config.promise is None:
-            return None
-        return cls(config.promise, config.confidence, config.promise_per_class)
 
 
 @dataclass(frozen=True)
@@ -153,7 +136,7 @@ def promised_classes(
         return labels.with_weight(promise.keeps(others, labels.classes).float()).accuracy(truth)
 
     promise = each if asked.by_class else overall(asked.target)
-    summary = _summary(promise, each, asked, classes, len(labels), "labels", overall, measured)
+    summary = summary_of(promise, each, asked, classes, len(labels), "labels", overall, measured)
     kept = labels.with_weight(promise.keeps(others, labels.classes).float())
     return kept, Promised(promise, summary)
 
@@ -205,7 +188,9 @@ def promised_boxes(
         return None if right != right else right
 
     promise = each if asked.by_class else overall(asked.target)
-    summary = _summary(promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured)
+    summary = summary_of(
+        promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured
+    )
     return labels.with_weight(keeps(promise).float()), Promised(promise, summary)
 
 
@@ -251,7 +236,7 @@ def promised_pixels(
         return labels.with_weight(promise.keeps(own, labels.classes)).accuracy(known)
 
     promise = overall(asked.target) if each is None else each
-    summary = _summary(promise, each, asked, classes, total, "pixels", overall, measured)
+    summary = summary_of(promise, each, asked, classes, total, "pixels", overall, measured)
     summary["in_expectation"] = _expected(held, wrong, judged, own, total, asked.target)
     return labels.with_weight(promise.keeps(own, labels.classes)), Promised(promise, summary)
 
@@ -270,98 +255,3 @@ def _expected(
     if found is not None:
         share = int((others >= found).sum()) / max(1, total)
     return {"threshold": found, "kept_share": share}
-
-
-def _summary(
-    promise: Promise,
-    each: Promise | None,
-    asked: Asked,
-    classes: Sequence[str],
-    total: int,
-    unit: str,
-    overall: Callable[[float], Promise],
-    measured: Callable[[Promise], float | None],
-) -> dict[str, Any]:
-    """The entry of ``summary.json``."""
-    table = []
-    for target in TARGETS:
-        one = overall(target)
-        table.append(
-            {
-                "target": target,
-                "held": one.held,
-                "kept_share": one.kept_share,
-                "threshold": one.threshold,
-                "accuracy": measured(one) if one.held else None,
-            }
-        )
-    mine = promise.as_dict()
-    mine.pop("per_class")
-    listed = () if each is None else each.per_class
-    return {
-        **mine,
-        "unit": unit,
-        "by_class": asked.by_class,
-        "labels": total,
-        "needs_person": total - promise.kept,
-        "accuracy": measured(promise) if promise.held else None,
-        "per_class": [
-            {"class": name, **_without_classes(one)}
-            for name, one in zip(classes, listed, strict=False)
-        ],
-        "table": table,
-        "text": _text(promise, total, unit, asked),
-    }
-
-
-def _without_classes(promise: Promise) -> dict[str, Any]:
-    return {name: value for name, value in promise.as_dict().items() if name != "per_class"}
-
-
-def _text(promise: Promise, total: int, unit: str, asked: Asked) -> str:
-    """The promise in words."""
-    wanted = f"{_percent(asked.target)} at {_percent(asked.confidence)} confidence"
-    counted = "labels" if unit == "labels" else "pictures"
-    each = " of each class" if asked.by_class else ""
-    if promise.held:
-        some, rest = "", total - promise.kept
-        if promise.most_per_picture is not None:
-            some = f" Of a picture {promise.most_per_picture} {unit} are kept at most, its surest."
-        needs = "needs" if rest == 1 else "need"
-        left = f"The other {rest} {needs} a person." if rest else "None needs a person."
-        if asked.by_class:
-            given = sum(one.held for one in promise.per_class)
-            some = f" It can be given for {given} of {len(promise.per_class)} classes."
-        return (
-            f"{promise.kept} of {total} {unit} are kept. At least {_percent(asked.target)} of them"
-            f"{each} are right, with {_percent(asked.confidence)} confidence, from "
-            f"{promise.held_out} held-out {counted}. {left}{some}"
-        )
-    if total == 0:
-        return f"Nothing is unlabelled, so that there is nothing to promise ({wanted})."
-    begin = f"A promise of {wanted} cannot be given, and nothing is accepted: "
-    if promise.needed is not None and promise.held_out < promise.needed:
-        return (
-            f"{begin}it needs at least {promise.needed} held-out {counted}{each}; there are "
-            f"{promise.held_out}. Label more and hold them out (--calibration {promise.needed} or "
-            "more), or ask for less."
-        )
-    bound = (
-        ""
-        if promise.bound is None
-        else (f" Of all {unit}, {_percent(promise.bound)} or more are right.")
-    )
-    more = "A better model is needed, or a lower promise."
-    if promise.estimate is not None:
-        more = (
-            f"At the share of wrong {unit} that was seen, about {promise.estimate} held-out "
-            f"{counted} would do for some (--calibration {promise.estimate})."
-        )
-    return (
-        f"{begin}the {promise.held_out} held-out {counted} do not show it at any threshold."
-        f"{bound} {more}"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"

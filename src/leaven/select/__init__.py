@@ -21,7 +21,12 @@ from leaven.select.guarantee import (
     promise_each_class,
     promise_items,
 )
-from leaven.select.guarantee_pictures import promise_pixels, promise_rows, promise_tags
+from leaven.select.guarantee_pictures import (
+    promise_each_tag,
+    promise_pixels,
+    promise_rows,
+    promise_tags,
+)
 from leaven.select.learn_then_test import (
     bonferroni,
     fixed_sequences,
@@ -128,6 +133,7 @@ __all__ = [
     "power_weight",
     "prediction_stability",
     "promise_each_class",
+    "promise_each_tag",
     "promise_items",
     "promise_pixels",
     "promise_rows",

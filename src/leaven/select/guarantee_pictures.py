@@ -15,8 +15,21 @@ from leaven.select.accepted_counts import (
     most_per_picture,
     within_most,
 )
-from leaven.select.guarantee import LARGEST_NEED, Promise, check_share, promise_at
-from leaven.select.learn_then_test import fixed_sequences, sequence_starts, thresholds_of
+from leaven.select.guarantee import (
+    LARGEST_NEED,
+    Promise,
+    check_share,
+    family_confidence,
+    of_classes,
+    promise_at,
+    promise_items,
+)
+from leaven.select.learn_then_test import (
+    fine_thresholds_of,
+    fixed_sequences,
+    sequence_starts,
+    thresholds_of,
+)
 from leaven.select.risk_bounds import betting_p_value, conformal_risk
 
 THRESHOLDS = 200
@@ -27,7 +40,14 @@ EVEN = 0.9
 best ones alone."""
 
 
-def promise_rows(held: Rows, others: Rows, *, target: float, confidence: float) -> Promise:
+def promise_rows(
+    held: Rows,
+    others: Rows,
+    *,
+    target: float,
+    confidence: float,
+    thresholds: Tensor | None = None,
+) -> Promise:
     """Of labels of which a picture has several, such as boxes: the picture is the unit.
 
     Labels of one picture are not independent, so that a thousand boxes in 50 pictures are 50
@@ -50,6 +70,8 @@ def promise_rows(held: Rows, others: Rows, *, target: float, confidence: float) 
         others: the labels to be kept or not.
         target: share of right labels, in (0, 1).
         confidence: in (0, 1).
+        thresholds: (T,) falling, among which is chosen; they must not depend on the truth of the
+            held-out pictures. ``THRESHOLDS`` that accept evenly more of the labels when None.
 
     Raises:
         ValueError: as ``promise_items``, or held-out labels of which nobody knows whether they are
@@ -57,7 +79,8 @@ def promise_rows(held: Rows, others: Rows, *, target: float, confidence: float) 
     """
     if held.wrong is None or not held.scores.shape == held.wrong.shape == held.pictures.shape:
         raise ValueError("scores, wrong flags and pictures of held-out labels are of one length")
-    thresholds = thresholds_of(others.scores.cpu().double(), THRESHOLDS)
+    if thresholds is None:
+        thresholds = thresholds_of(others.scores.cpu().double(), THRESHOLDS)
     width, both = len(thresholds), (held, others)
     levels, ranks = [rows.levels(thresholds) for rows in both], [rows.ranks() for rows in both]
     most = most_per_picture(torch.cat(levels), torch.cat(ranks), width, EVEN)
@@ -100,7 +123,36 @@ def promise_tags(
         Rows(others.flatten(), places, len(others)),
         target=target,
         confidence=confidence,
+        thresholds=fine_thresholds_of(others.flatten().cpu().double(), THRESHOLDS),
     )
+
+
+def promise_each_tag(
+    probs: Tensor, truth: Tensor, others: Tensor, *, target: float, confidence: float
+) -> Promise:
+    """``promise_tags`` for each tag by itself, with a threshold of its own.
+
+    An item has one label of a tag, which is right where the item has that tag: so each is a
+    ``promise_items`` over all held-out items, with ``family_confidence``. With ``confidence`` all of
+    them hold together, whatever depends on what, and with them the promise over all tags that are
+    given. What is kept of ``others`` is ``keeps(others, torch.arange(K).expand(m, K))``.
+
+    Args:
+        probs, truth, others: as there; the order of the held-out items does not matter.
+        target, confidence: as there.
+
+    Raises:
+        ValueError: as ``promise_items``.
+    """
+    count = probs.shape[1]
+    level = family_confidence(confidence, count)
+    each = [
+        promise_items(
+            probs[:, k], ~truth[:, k].bool(), others[:, k], target=target, confidence=level
+        )
+        for k in range(count)
+    ]
+    return of_classes(each, len(probs), others.numel(), target, confidence)
 
 
 def promise_pixels(

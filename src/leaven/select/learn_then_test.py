@@ -95,9 +95,29 @@ def thresholds_of(scores: Tensor, most: int) -> Tensor:
 
     At most ``most``, all different; the last one accepts all that are finite. Empty without scores.
     """
+    ranks = torch.linspace(1, _finite(scores), min(most, _finite(scores)), dtype=torch.float64)
+    return _at_ranks(scores, ranks)
+
+
+def fine_thresholds_of(scores: Tensor, most: int) -> Tensor:
+    """(T,) as ``thresholds_of``, at most ``most`` of which accept evenly more of ``scores`` (m,), and
+    at most ``most`` further ones each the same multiple of what the one before accepts.
+
+    Where hardly any of very many labels may be right, such as one of a thousand tags for each item,
+    the second kind tells those apart that may be.
+    """
+    count = _finite(scores)
+    even = torch.linspace(1, count, min(most, count), dtype=torch.float64)
+    rising = torch.logspace(0, math.log10(max(1, count)), min(most, count), dtype=torch.float64)
+    return _at_ranks(scores, torch.cat([even, rising]))
+
+
+def _finite(scores: Tensor) -> int:
+    return int(scores.isfinite().sum())
+
+
+def _at_ranks(scores: Tensor, ranks: Tensor) -> Tensor:
+    """(T,) the scores, falling and all different, that so many (1 and more) reach."""
     ranked = scores[scores.isfinite()].sort(descending=True).values
-    if len(ranked) == 0:
-        return ranked
-    ranks = torch.linspace(1, len(ranked), min(most, len(ranked)), dtype=torch.float64)
-    chosen = ranked[ranks.round().long() - 1]
+    chosen = ranked[ranks.round().long().unique() - 1]
     return chosen.unique_consecutive()

@@ -203,7 +203,7 @@ def _labels(
     columns: list[pa.ChunkedArray], classes: tuple[str, ...] | None
 ) -> tuple[Tensor, tuple[str, ...]]:
     """All labels as positions (n,) int64 in the class names, which are returned too."""
-    values = [value for column in columns for value in _plain(column).to_pylist()]
+    values = [value for column in columns for value in plain_labels(column).to_pylist()]
     if not all(value is None or isinstance(value, str) for value in values):
         return _from_numbers(values, classes)
     values = [value or None for value in values]
@@ -237,11 +237,15 @@ def _from_numbers(
     return torch.tensor(labels, dtype=torch.int64), classes
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The labels as text or whole numbers; whole floats, as pandas writes them, are numbers."""
+def plain_labels(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The labels as text or whole numbers; whole floats, as pandas writes them, are numbers.
+
+    Raises:
+        DataError: they are something else.
+    """
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _plain(column.cast(kind.value_type))
+        return plain_labels(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
     elif not (pa.types.is_integer(kind) or is_words(kind) or pa.types.is_null(kind)):

@@ -94,6 +94,8 @@ class CWBass(BoundaryAware):
             "train.EMA",
         ),
         claim="Cityscapes 65.9 % mIoU with 100 labelled pictures; VOC, 1/4 of the labels: 76.2 %.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 22.6 "
+        "%, labels alone 25.5 %; without the loss at borders 23.7 %, with a fixed threshold 22.9 %.",
     )
 
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, the teacher")

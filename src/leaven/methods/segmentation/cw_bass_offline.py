@@ -61,6 +61,8 @@ class CWBassStages(BoundaryAware):
             "learn.pixel_cross_entropy",
         ),
         claim="VOC, ResNet-50, 1/8 of the labels: 75.8 % mIoU.",
+        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 20.6 "
+        "%, labels alone 25.5 %.",
     )
 
     ranking: bool = Field(True, description="learn from the reliable half of the pictures first")
