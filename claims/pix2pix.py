@@ -201,7 +201,7 @@ CLAIM = Claim(
         NearBest(L1, 0.0, metric="closeness"),
     ),
     note="A critic asks for the colours of the photos to learn from, L1 for paler ones. CamVid's test "
-    "photos come from other drives and are paler themselves (the standard deviation of a and b is 2.7 "
+    "photos come mostly from another drive and are paler themselves (the standard deviation of a and b is 2.7 "
     "and 3.6, of the photos to learn from 3.5 and 5.0), so that pale colours overlap more with them; "
     "the val photos are of one of the drives to learn from. The second expectation on colours, on "
     "these, was added after the first had failed and the cause was found on the seed 10 (there 74.2 % "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from claims.corruptions import corrupted
+from claims.harness import Claim, Gain, Level
 from claims.second_opinion import enlarged, moved
 from leaven.data import Data, ImageSet, MemoryPixels, open_data
 from leaven.job.label_accuracy import By, label_accuracy
