@@ -114,6 +114,24 @@ def test_a_threshold_by_eye_breaks_it_more_often(classes):
     assert broken > MOST_BROKEN
 
 
+def test_evidence_of_another_kind_is_said(classes, tags):
+    scores, truth = classes
+    confidence = scores.values.max(1).values
+    sure = confidence > confidence.median()
+    rows = torch.arange(len(truth))
+    for first, found in ((rows % 2 == 0, False), (sure, True)):
+        labels = torch.where(first, truth, -1)
+        summary = promised_scores(scores, labels, Asked(0.9, 0.95)).summary
+        assert summary["held"] and summary["shift"]["found"] is found
+        assert bool(summary["warning"]) is found
+    values, said = tags
+    clear = (values.values - 0.5).abs().min(1).values > 0.3
+    assert (
+        "lies far from" in promised_tags(values, clear, said, Asked(0.9, 0.95)).summary["warning"]
+    )
+    assert not promised_tags(values, rows % 2 == 0, said, Asked(0.9, 0.95)).summary["warning"]
+
+
 def test_the_order_of_the_evidence_comes_from_the_seed(tags):
     scores, truth = tags
     known = next(iter(divisions(len(truth))))

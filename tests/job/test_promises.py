@@ -121,6 +121,34 @@ def test_a_round_after_corrections_says_what_it_cannot_prove():
     assert promised.promise.held
 
 
+def sure_labels(count, seed, spread):
+    """Labels by probabilities that lie about a half, or not."""
+    logits = torch.randn(count, 2, generator=seeded(seed)) * spread
+    probs = logits.softmax(1)
+    return ClassLabels.from_probs(probs), probs.argmax(1)
+
+
+def test_held_out_items_that_are_unlike_the_others_are_said():
+    held, known = sure_labels(300, 1, spread=3.0)
+    for spread, found in ((3.0, False), (0.3, True)):
+        labels, truth = sure_labels(300, 2, spread)
+        asked = Asked(0.9, 0.95)
+        _, promised = promised_classes(labels, held, pictures(known), truth, NAMES, asked)
+        assert promised.promise.held
+        assert promised.summary["shift"]["found"] is found
+        assert bool(promised.summary["warning"]) is found
+        assert promised.finding["level"] == ("warning" if found else "info")
+        assert ("lies far from" in promised.finding["text"]) is found
+        assert promised.after_corrections().summary["warning"] == ""
+
+
+def test_a_promise_that_is_not_held_needs_no_warning():
+    held, known = sure_labels(20, 1, spread=3.0)
+    labels, truth = sure_labels(300, 2, spread=0.3)
+    _, promised = promised_classes(labels, held, pictures(known), truth, NAMES, Asked(0.99, 0.95))
+    assert not promised.promise.held and promised.summary["warning"] == ""
+
+
 def box_labels(count, seed):
     """Two boxes in each picture, the surer one right, and the truth."""
     scores = torch.rand(count, 2, generator=seeded(seed)) * 0.5
@@ -153,6 +181,12 @@ def test_boxes_are_kept_while_they_have_the_place_of_a_thing(by_class):
     assert promised.summary["per_class"][0]["held"]
     assert not promised.summary["per_class"][1]["held"]
     assert "120 held-out pictures" in promised.summary["text"]
+    assert not promised.summary["shift"]["found"] and promised.summary["warning"] == ""
+    low = dataclasses.replace(labels, confidence=labels.confidence * 0.9)
+    _, other = promised_boxes(
+        low, held, pictures(known), truth, NAMES, Asked(0.9, 0.95, by_class), masks=False
+    )
+    assert other.summary["shift"]["found"]
 
 
 def test_a_box_on_a_crowd_is_not_counted():
@@ -197,6 +231,10 @@ def test_pixels_are_kept_by_their_confidence(by_class):
     assert summary["accuracy"] >= 0.8
     assert len(summary["per_class"]) == (2 if by_class else 0)
     assert 0 < summary["in_expectation"]["kept_share"] <= 1
+    assert not summary["shift"]["found"] and summary["warning"] == ""
+    low = dataclasses.replace(labels, confidence=labels.confidence * 0.8)
+    _, other = promised_pixels(low, held, pictures(known), truth, NAMES, Asked(0.8, 0.9, by_class))
+    assert other.summary["shift"]["found"]
 
 
 @pytest.mark.parametrize("value", [0, 1.0, 1.5, -0.2, "all"])

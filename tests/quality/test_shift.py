@@ -54,5 +54,5 @@ def test_chance_is_rarely_called_a_shift():
 
 @pytest.mark.parametrize("shapes", [((0, 3), (5, 3)), ((5, 3), (0, 3)), ((5, 3), (5, 2))])
 def test_sets_that_cannot_be_compared(shapes):
-    with pytest.raises(ValueError, match="outputs"):
+    with pytest.raises(ValueError, match="statistics"):
         shift_between(*(torch.ones(shape) for shape in shapes))

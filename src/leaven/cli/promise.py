@@ -115,3 +115,5 @@ def _print(summary: dict[str, Any]) -> None:
         ]
         print_table(table([unit, "accepted", "from a\nscore of", "held out"], rows, right=3))
     stdout().print(words(summary["text"], style="bold" if summary["held"] else "yellow"))
+    if summary["warning"]:
+        stdout().print(words(summary["warning"], style="yellow"))

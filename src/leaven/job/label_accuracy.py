@@ -63,9 +63,7 @@ class LabelAccuracy:
         return {
             "estimated_accuracy": None if self.best is None else self.best.accuracy,
             "estimated_by": None if self.best is None else self.best.name,
-            "shift": None
-            if shift is None
-            else {"distance": shift.distance, "p": shift.p, "found": shift.found},
+            "shift": None if shift is None else shift.as_dict(),
         }
 
 

@@ -18,8 +18,16 @@ from leaven.data.readers.score_tables import (
     read_tags,
 )
 from leaven.errors import ConfigError, DataError
-from leaven.job.promise_summary import TARGETS, Asked, in_percent, refusal_of, summary_of
+from leaven.job.promise_summary import (
+    TARGETS,
+    Asked,
+    about_shift,
+    in_percent,
+    refusal_of,
+    summary_of,
+)
 from leaven.job.promised_tables import ClassTable, TagTable
+from leaven.quality.accuracy import shift_between, shift_of
 from leaven.select.guarantee import Promise, promise_each_class, promise_items
 from leaven.select.guarantee_pictures import promise_each_tag, promise_tags
 
@@ -103,7 +111,15 @@ def promised_scores(scores: ScoreTable, labels: Tensor, asked: Asked, seed: int 
     else:
         each, promise = None, overall(asked.target)
     summary = summary_of(
-        promise, each, asked, scores.classes, len(rest), "labels", overall, lambda _: None
+        promise,
+        each,
+        asked,
+        scores.classes,
+        len(rest),
+        "labels",
+        overall,
+        lambda _: None,
+        shift_between(scores.values[held], scores.values[rest]),
     )
     if not promise.held:
         summary["text"] = refusal_of(promise, len(rest), "labels", asked, option=None)
@@ -143,7 +159,8 @@ def promised_tags(
         items=[scores.items[place] for place in rest.tolist()],
         tags=scores.classes,
         given=given,
-        summary=_tag_summary(promise, given, asked, scores.classes, of),
+        summary=_tag_summary(promise, given, asked, scores.classes, of)
+        | about_shift(promise, shift_of(mine, theirs)),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaven.job.config import RunConfig
+from leaven.quality.accuracy import Shift
 from leaven.select.guarantee import Promise
 
 TARGETS = (0.9, 0.95, 0.98, 0.99)
@@ -37,8 +38,13 @@ def summary_of(
     unit: str,
     overall: Callable[[float], Promise],
     measured: Callable[[Promise], float | None],
+    shift: Shift | None,
 ) -> dict[str, Any]:
-    """The entry of ``summary.json``."""
+    """The entry of ``summary.json``.
+
+    Args:
+        shift: of what the model says, between the held-out items and the others.
+    """
     table = []
     for target in TARGETS:
         one = overall(target)
@@ -67,7 +73,20 @@ def summary_of(
         ],
         "table": table,
         "text": text_of(promise, total, unit, asked),
+        **about_shift(promise, shift),
     }
+
+
+def about_shift(promise: Promise, shift: Shift | None) -> dict[str, Any]:
+    """What is said where the held-out items are not like the others, as a promise takes it."""
+    warning = ""
+    if promise.held and shift is not None and shift.found:
+        warning = (
+            "But what the model says of the held-out items lies far from what it says of the others "
+            f"(distance {shift.distance:.2f} of 1): it holds for items that are like the held-out "
+            "ones, and the others are not. Hold out some of these."
+        )
+    return {"shift": None if shift is None else shift.as_dict(), "warning": warning}
 
 
 def _without_classes(promise: Promise) -> dict[str, Any]:

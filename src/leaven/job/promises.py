@@ -17,6 +17,7 @@ from leaven.job.config import RunConfig
 from leaven.job.promise_summary import Asked, summary_of
 from leaven.labels import BoxLabels, ClassLabels, PixelLabels
 from leaven.labels.pixels import VOID
+from leaven.quality.accuracy import Shift, shift_between, shift_of
 from leaven.quality.detection import match_boxes
 from leaven.select.accepted_counts import Counts, Rows, count_pixels
 from leaven.select.guarantee import (
@@ -57,15 +58,15 @@ class Promised:
             "did not choose them at random: the promise is proven for what they chose without looking "
             "at labels, and else only as far as the rest is like the held-out items."
         )
-        return replace(self, summary={**self.summary, "text": text})
+        return replace(self, summary={**self.summary, "text": text, "warning": ""})
 
     @property
     def finding(self) -> dict[str, str]:
         """For the health of the run."""
-        held = self.promise.held
+        held, doubt = self.promise.held, str(self.summary["warning"])
         code = "promise-held" if held else "promise-not-held"
-        level = "info" if held else "warning"
-        return {"level": level, "code": code, "text": str(self.summary["text"])}
+        level = "info" if held and not doubt else "warning"
+        return {"level": level, "code": code, "text": f"{self.summary['text']} {doubt}".strip()}
 
 
 def check_promise(config: RunConfig) -> None:
@@ -136,7 +137,12 @@ def promised_classes(
         return labels.with_weight(promise.keeps(others, labels.classes).float()).accuracy(truth)
 
     promise = each if asked.by_class else overall(asked.target)
-    summary = summary_of(promise, each, asked, classes, len(labels), "labels", overall, measured)
+    shift = None
+    if held.probs is not None and labels.probs is not None and len(held) and len(labels):
+        shift = shift_between(held.probs, labels.probs)
+    summary = summary_of(
+        promise, each, asked, classes, len(labels), "labels", overall, measured, shift
+    )
     kept = labels.with_weight(promise.keeps(others, labels.classes).float())
     return kept, Promised(promise, summary)
 
@@ -188,8 +194,9 @@ def promised_boxes(
         return None if right != right else right
 
     promise = each if asked.by_class else overall(asked.target)
+    shift = _shift_of_pictures(_of_boxes(held), _of_boxes(labels))
     summary = summary_of(
-        promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured
+        promise, each, asked, classes, len(labels.boxes), "boxes", overall, measured, shift
     )
     return labels.with_weight(keeps(promise).float()), Promised(promise, summary)
 
@@ -236,9 +243,28 @@ def promised_pixels(
         return labels.with_weight(promise.keeps(own, labels.classes)).accuracy(known)
 
     promise = overall(asked.target) if each is None else each
-    summary = summary_of(promise, each, asked, classes, total, "pixels", overall, measured)
+    shift = _shift_of_pictures(_of_maps(held), _of_maps(labels))
+    summary = summary_of(promise, each, asked, classes, total, "pixels", overall, measured, shift)
     summary["in_expectation"] = _expected(held, wrong, judged, own, total, asked.target)
     return labels.with_weight(promise.keeps(own, labels.classes)), Promised(promise, summary)
+
+
+def _of_boxes(labels: BoxLabels) -> Tensor:
+    """(n, 2) how many boxes the pictures have, and their mean confidence."""
+    count = torch.bincount(labels.pictures, minlength=len(labels)).double()
+    total = torch.bincount(labels.pictures, labels.confidence.double(), minlength=len(labels))
+    return torch.stack([count, total / count.clamp_min(1)], 1)
+
+
+def _of_maps(labels: PixelLabels) -> Tensor:
+    """(n, 1) the mean confidence of the pixels that show each picture."""
+    shown = labels.confidence
+    shown = shown if labels.extents is None else torch.where(labels.shown, shown, 0)
+    return (shown.sum((1, 2), dtype=torch.float32) / labels.areas)[:, None]
+
+
+def _shift_of_pictures(held: Tensor, others: Tensor) -> Shift | None:
+    return shift_of(held, others) if len(held) and len(others) else None
 
 
 def _expected(

@@ -16,7 +16,7 @@ def promise_content(run: RunFolder) -> Record | None:
         return None
     return {
         "held": stored.get("held") is True,
-        "text": str(stored.get("text") or ""),
+        "text": f"{stored.get('text') or ''} {stored.get('warning') or ''}".strip(),
         "rows": [_row(stored)],
         "table": [_row(row) for row in _rows(stored.get("table"))],
         "classes": [

@@ -12,7 +12,7 @@ from leaven.quality.accuracy.estimate import (
 )
 from leaven.quality.accuracy.held_out import HeldOut
 from leaven.quality.accuracy.perturbation import perturbation_radius
-from leaven.quality.accuracy.shift import Shift, shift_between
+from leaven.quality.accuracy.shift import Shift, shift_between, shift_of
 from leaven.quality.accuracy.threshold import AccuracyThreshold
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "estimate_accuracy",
     "perturbation_radius",
     "shift_between",
+    "shift_of",
 ]
