@@ -1,10 +1,13 @@
 """The frame around the commands: light, and every error in words."""
 
 import errno
+import importlib
 import subprocess
 import sys
+import typing
 
 import pytest
+from typer.models import ArgumentInfo
 
 from leaven import __version__
 from leaven.cli.main import COMMANDS
@@ -37,6 +40,18 @@ def test_every_command_teaches_by_examples(leaven, name):
     # `run` is the one command with many ways.
     most = 10 if name == "run" else 6
     assert 2 <= result.stdout.count(f" leaven {name}") <= most
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_its_arguments_are(leaven, name):
+    command = getattr(importlib.import_module(f"leaven.cli.{name}"), name)
+    hints = typing.get_type_hints(command, include_extras=True).values()
+    known = [part for hint in hints for part in getattr(hint, "__metadata__", ())]
+    arguments = [part for part in known if isinstance(part, ArgumentInfo)]
+    text = " ".join(leaven(name, "--help").stdout.replace("│", " ").split())
+    for argument in arguments:
+        first = " ".join(argument.help.split()[:3])
+        assert first in text
 
 
 def test_wrong_command_is_suggested(leaven):
