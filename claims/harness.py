@@ -140,6 +140,7 @@ class Claim:
         evaluations: how often a run is measured on its way.
         precision: of the computing; the results name it.
         metric: what the variants are compared by.
+        weights: finds the file that models start from; random ones when None.
         like: the claim whose runs are taken over where method, data and settings are the same.
     """
 
@@ -157,11 +158,12 @@ class Claim:
     note: str = ""
     precision: str = "fp32"
     metric: str = "accuracy"
+    weights: Callable[[], str] | None = None
     like: str = ""
 
     def same_run(self, other: Claim, variant: str) -> bool:
         """Whether ``variant`` is trained in ``other`` on the same data in the same way."""
-        mine, theirs = ((c.data, c.model, c.options, c.precision) for c in (self, other))
+        mine, theirs = ((c.data, c.model, c.weights, c.options, c.precision) for c in (self, other))
         work = self.variants[variant]
         return (
             isinstance(work, Method)
@@ -186,6 +188,7 @@ HELPERS = (
     "measures",
     "patch_features",
     "pixel_trust",
+    "pretrained",
     "settings",
     "sources",
     "street_photos",
@@ -261,6 +264,7 @@ def _measure(claim: Claim, variant: str, work: Work, seed: int) -> dict[str, flo
         budget=budget,
         seed=seed,
         model=claim.model,
+        weights=None if claim.weights is None else claim.weights(),
         options=dict(claim.options or {}),
         threads=torch.get_num_threads(),
         evaluations=claim.evaluations,

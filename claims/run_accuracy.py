@@ -109,8 +109,9 @@ def figures(estimate: str) -> Callable[[int], dict[str, float]]:
         same, others = ([row for row in rows if row["same"] == kind] for kind in (1, 0))
         told = sum(row["shift"] == 1 - row["same"] for row in rows) / len(rows)
         values = {"error_same": error(same), "error_shifted": error(others)}
-        values |= {"error": (values["error_same"] + values["error_shifted"]) / 2, "told": told}
-        return values | {name.replace("error", "nearness"): 1 - v for name, v in values.items()}
+        values["error"] = (values["error_same"] + values["error_shifted"]) / 2
+        near = {name.replace("error", "nearness"): 1 - value for name, value in values.items()}
+        return {**values, **near, "told": told}
 
     return work
 
