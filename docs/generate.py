@@ -35,7 +35,7 @@ def main() -> None:
             (folder / task / f"{method.card.name}.md").write_text(page)
     (folder / "index.md").write_text(index_page(methods))
     auto = results.get(("classification", "auto"), {})
-    street = street_lines(ROOT / "claims" / "results")
+    street = [line for name in STREETS for line in street_lines(ROOT / "claims" / "results", name)]
     (DOCS / "comparison.md").write_text("\n".join([comparison_page(auto), *street]))
     claims = ROOT / "CLAIMS.md"
     text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
@@ -163,9 +163,16 @@ STREET = ("miou", "border_miou", "pixel_accuracy", "labels_miou", "label_accurac
 """What is told of methods of segmentation; the last two of the labels of the unlabelled photos."""
 
 
-def street_lines(folder: Path) -> list[str]:
-    """Methods of segmentation beside each other: all claims in the setting of the claim ``street``."""
-    first = folder / "street.json"
+STREETS = {
+    "street_few": "Pixels of street photos: six maps, an encoder that knows photos",
+    "street": "Pixels of street photos: twenty maps, random weights",
+}
+"""Claims that others share their setting with, and the headings of their tables."""
+
+
+def street_lines(folder: Path, claim: str) -> list[str]:
+    """Methods of segmentation beside each other: all claims in the setting of ``claim``."""
+    first = folder / f"{claim}.json"
     if not first.exists():
         return []
     plain = json.loads(first.read_text())
@@ -181,9 +188,9 @@ def street_lines(folder: Path) -> list[str]:
         ]
     count = len(plain["seeds"])
     return [
-        "## Pixels of street photos",
+        f"## {STREETS[claim]}",
         "",
-        f"{plain['setting']}. Mean and standard deviation over {count} seeds, in per cent; unfinished "
+        f"{plain['setting']}. {plain['note']} Mean and standard deviation over {count} seeds, in per cent; unfinished "
         f"claims say how many seeds there are. By the mean IoU on the test photos, the best first.",
         "",
         *table(

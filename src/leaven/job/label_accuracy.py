@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from leaven.models import Classifier
 from leaven.quality import Estimate, HeldOut, best_estimate, estimate_accuracy
 from leaven.quality.accuracy import Shift, shift_between
 from leaven.train import Budget, Settings, Trainer
+
+log = logging.getLogger(__name__)
 
 By = Literal["auto", "held-out", "second-opinion"]
 """What the estimate rests on: held-out items, an adapted copy of the model, or what fits."""
@@ -106,6 +109,7 @@ def label_accuracy(
         if len(probs) > MOST_PICTURES:
             rows = torch.arange(MOST_PICTURES) * len(probs) // MOST_PICTURES
         some = data.unlabelled.subset(rows)
+        log.info("a copy of the model adapts to %d pictures, for a second opinion", len(rows))
         method, said, flip = SecondOpinion(), probs[rows], data.flip
         opinions = second_opinion(method, model, some, said, settings, flip=flip)
         trusted = labels.weight.cpu()[rows]
