@@ -94,7 +94,8 @@ class SecondOpinion(Shot):
         claim="The lowest mean absolute error among the estimators compared, which use labelled "
         "source data; most so on hard shifts.",
         measured="ResNet-20 of CIFAR-10 on other JPEG files and corruptions, 3 seeds: the estimate is "
-        "off by 5.8 points, the adapted copy's plain one by 10.8, ATC by 12, mean confidence by 35. "
+        "off by 5.8 points, the adapted copy's plain one by 10.8, ATC by 12, mean confidence by 35; "
+        "ResNet-32, 44 and 56, a seed each: 5.1, 12, 14 and 37. "
         "Digits, 14 kinds of targets: off by 4.8 points, 1 % less than the plain one (20 asked).",
     )
 
