@@ -17,6 +17,7 @@ from leaven.job.generate import Wanted, generate
 from leaven.labels import LabelStore
 from leaven.methods.generation.pixart_alpha import PixArtAlpha
 from leaven.models.generation import TextToPicture
+from leaven.report import write_report
 from leaven.report.grid import read_settings
 
 OPTIONS = {
@@ -71,7 +72,10 @@ def test_the_embedded_scenes_from_end_to_end(tmp_path, monkeypatch):
     assert len(settings["texts"]) == len(set(settings["texts"])) <= 16
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {line["phase"] for line in lines} == {"pixels", "words", "finer 12x24", "end"}
-    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(f"<li>{text}</li>" in page for text in settings["texts"])
+    (tmp_path / "run" / "samples.png").write_bytes(b"no picture")
+    assert "<li>a " not in write_report(tmp_path / "run").read_text()
 
 
 def test_a_folder_of_pictures_and_its_store(photos, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from leaven.report import words
 from leaven.report.folder import Record, RunFolder
+from leaven.report.grid import read_settings
 
 TASKS = ("text-to-image", "translation")
 
@@ -100,8 +101,18 @@ def picture_content(run: RunFolder) -> Record | None:
     return {
         "translation": run.task == "translation",
         "src": _samples(run),
+        "texts": _texts(run),
         "figures": told_figures(metrics if isinstance(metrics, Mapping) else {}),
     }
+
+
+def _texts(run: RunFolder) -> list[str]:
+    """What the samples were made from, in the order of reading; empty where nothing is said."""
+    try:
+        texts = read_settings(run.path / SAMPLES).get("texts")
+    except (OSError, ValueError, SyntaxError):  # Pillow: a torn PNG
+        return []
+    return [str(text) for text in texts] if isinstance(texts, list) else []
 
 
 def _samples(run: RunFolder) -> str | None:
