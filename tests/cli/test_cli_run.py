@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from leaven.cli.seeds import combined
 from leaven.job import RunConfig
 from leaven.labels import LabelStore
 from leaven.train import Trainer
@@ -133,6 +134,30 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
     expected = json.loads((whole / "summary.json").read_text())
     assert summary["metrics"] == expected["metrics"]
     assert summary["baseline"] == expected["baseline"]
+
+
+def test_figures_of_seeds_leave_words_and_what_one_lacks_out():
+    labels = [
+        {"accuracy": right, "estimated_by": by, "shift": {"found": found, "p": None}}
+        for right, by, found in ((0.8, "atc-entropy", False), (0.9, "second-opinion", True))
+    ]
+    runs = [
+        {
+            "seed": seed,
+            "metrics": {"accuracy": 0.5},
+            "baseline": None,
+            "labels": one,
+            "seconds": 2.0,
+        }
+        for seed, one in enumerate(labels)
+    ]
+    found = combined(runs)
+    assert found["mean"]["labels"]["accuracy"] == pytest.approx(0.85)
+    assert found["mean"]["labels"]["estimated_by"] is None
+    assert found["mean"]["labels"]["shift"] == {"found": 0.5, "p": None}
+    assert found["spread"]["labels"]["accuracy"] == pytest.approx(0.1 / 2**0.5)
+    assert found["mean"]["baseline"] is None and found["seeds"] == [0, 1]
+    assert combined(runs[:1])["spread"]["metrics"]["accuracy"] is None
 
 
 def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):

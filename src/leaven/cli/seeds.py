@@ -63,7 +63,7 @@ def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
 def combined(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     """The runs, and ``mean`` and ``spread`` (sample standard deviation) of their figures.
 
-    A figure that one of the runs lacks is None; so is the spread of one run.
+    A figure that one of the runs lacks is None; so are the spread of one run, and words.
     """
     figures = [
         {key: summary[key] for key in ("metrics", "baseline", "labels", "seconds")}
@@ -78,8 +78,8 @@ def combined(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _over(values: list[Any], figure: Any) -> Any:
-    """``figure`` of numbers, of each entry of equal dicts, or None."""
-    if any(value is None for value in values):
+    """``figure`` of numbers, of each entry of equal dicts; None of words, and where one is None."""
+    if any(value is None or isinstance(value, str) for value in values):
         return None
     if isinstance(values[0], dict):
         return {key: _over([value[key] for value in values], figure) for key in values[0]}
