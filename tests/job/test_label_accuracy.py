@@ -11,7 +11,7 @@ from leaven.data import MemoryPixels, open_data
 from leaven.errors import ConfigError
 from leaven.job.label_accuracy import label_accuracy
 from leaven.labels import ClassLabels
-from leaven.models import build_model
+from leaven.models import build_model, save_model
 from leaven.propose import predict
 from leaven.quality import HeldOut, estimate_accuracy
 from leaven.train import Settings
@@ -129,6 +129,21 @@ def test_a_run_says_what_its_estimate_rests_on(tmp_path):
     assert set(labels["shift"]) == {"distance", "p", "found"}
     page = (tmp_path / "asked" / "report.html").read_text()
     assert "by second opinion" in page
+
+
+def test_what_an_adapted_copy_chose_is_not_judged_by_one(data, model, tmp_path, monkeypatch):
+    save_model(model, tmp_path / "model")
+    monkeypatch.setattr("leaven.job.label_accuracy.second_opinion", None)
+    run = leaven.run(
+        out=tmp_path / "run",
+        method="second-opinion",
+        model=str(tmp_path / "model"),
+        labels_per_class=1,
+        set={"epochs": 1},
+        threads=1,
+        estimate_by="second-opinion",
+    )
+    assert run.summary["labels"]["estimated_by"] in ("calibrated-confidence", "atc-entropy")
 
 
 def test_it_is_refused_where_no_copy_can_adapt(tmp_path):

@@ -15,6 +15,7 @@ from leaven.job.promises import Asked, Promised, promised_classes
 from leaven.job.stage import Stage
 from leaven.labels import ClassLabels
 from leaven.methods import Fitted
+from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.propose import predict_features
 from leaven.quality import HeldOut, classification_metrics
 from leaven.report import write_gallery
@@ -63,12 +64,15 @@ class ClassStage(Stage[Tensor]):
         }
 
     def estimate(self, model: nn.Module, labels: ClassLabels) -> LabelAccuracy:
-        """See ``label_accuracy``; the evidence are the val items, or the test items without val."""
-        trainer = self.trainer
+        """See ``label_accuracy``; the evidence are the val items, or the test items without val.
+
+        Labels that were accepted because an adapted copy shares them are not judged by one again.
+        """
+        trainer, by = self.trainer, self.config.estimate_by
         settings = replace(trainer.settings, threads=trainer.threads)
-        return label_accuracy(
-            model, labels, self.data, settings, self.judged, self.config.estimate_by
-        )
+        if isinstance(self.method, SecondOpinion):
+            by = "held-out"
+        return label_accuracy(model, labels, self.data, settings, self.judged, by)
 
     def write_gallery(self, fitted: Fitted) -> None:
         labelled, unlabelled = self.trainer.data.labelled, self.trainer.data.unlabelled
