@@ -231,6 +231,25 @@ def test_unlabelled_pictures_without_anything_kept_do_no_harm(
     assert all(bool(grad.isfinite().all()) for grad in grads)
 
 
+def test_an_auxiliary_head_learns_given_labels_alone(
+    maps_data: Data[PixelMaps], pixel_trainer_for: MakeTrainer
+) -> None:
+    method = U2PL(**SMALL, auxiliary_weight=0.4)
+    run = begun(method, maps_data, pixel_trainer_for)
+    network = headed(run.student.eval())
+    labelled = method.labelled_pixels(run)
+    student = method.look(network, labelled)
+    found = method.supervised_loss(run, student, labelled)
+    coarse = network.heads["auxiliary"](student.encoded[-2])
+    logits = network.resize(coarse, labelled.classes.shape[-2:])
+    first, second = (
+        F.cross_entropy(each, labelled.classes, ignore_index=-1)
+        for each in (student.logits, logits)
+    )
+    torch.testing.assert_close(found, first + 0.4 * second)
+    assert set(headed(U2PL(**SMALL).student(run.trainer)).heads) == {"representation"}
+
+
 def test_nearest_pixels_of_a_smaller_size() -> None:
     maps = torch.arange(24 * 32).view(1, 24, 32)
     found = shrunk(maps, torch.Size([6, 8]))

@@ -306,6 +306,26 @@ def test_dssn_selects_on_the_pasted_outputs(maps_data: Maps, pixel_trainer_for: 
     assert differs
 
 
+def test_dssn_copies_the_student_for_a_share_of_the_run(
+    maps_data: Maps, pixel_trainer_for: Trainers
+) -> None:
+    method = DSSN(batch=2, copied=0.5)
+    run = begun(method, pixel_trainer_for(maps_data, 4))
+    run.batch.progress = 0.49
+    for _ in range(2):
+        assert not any("strong" in name for name in seen(method, run)[2])
+        method.step(run)
+        method.after(run)
+        for own, other in zip(run.teacher.parameters(), run.student.parameters(), strict=True):
+            assert torch.equal(own, other)
+    run.batch.progress = 0.5
+    assert "strong-1" in seen(method, run)[2]
+    method.step(run)
+    method.after(run)
+    pairs = zip(run.teacher.parameters(), run.student.parameters(), strict=True)
+    assert not all(torch.equal(own, other) for own, other in pairs)
+
+
 def test_dssn_has_two_pairs_and_a_first_step_without_the_teacher(
     maps_data: Maps, pixel_trainer_for: Trainers
 ) -> None:

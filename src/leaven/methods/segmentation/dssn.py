@@ -33,9 +33,10 @@ class DSSN(WeakStrong):
         T    <- 0.996 T + 0.004 student, batch statistics too; T = student after the first step
 
     The first step has no loss of strong views, as T knows nothing yet. T normalises by its own
-    batches, as in the authors' code. Padding has no part in ``A``; there it does. Of the
-    settings for Cityscapes hard examples are here (``hard_pixels``); no selection and the pair loss
-    outside the half are not.
+    batches, as in the authors' code. Padding has no part in ``A``; there it does.
+
+    For Cityscapes: ``hard_pixels``, no selection (``least=0, share=0``), and no strong views while T
+    is a copy for ``copied=5/240`` of the run. Its pair loss of 0.005 outside the half is this one.
     """
 
     card: ClassVar[Card] = Card(
@@ -71,6 +72,13 @@ class DSSN(WeakStrong):
     share: float = Field(
         0.96, ge=0, le=1, description="share of the best pixel's probability that others must pass"
     )
+    copied: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the run in which T copies the student and strong views "
+        "teach nothing; the first step in any case",
+    )
     pair_weight: float = Field(0.01, ge=0, description="weight of both pair losses")
     feature_views: int = Field(2, ge=0, description="weak views with channels left out")
     feature_weight: float = Field(
@@ -86,6 +94,15 @@ class DSSN(WeakStrong):
 
     def select(self, run: PixelRun, probs: Tensor, valid: Tensor) -> Tensor:
         return near_best_of_class(probs, valid, self.least, self.share)
+
+    def is_copied(self, run: PixelRun) -> bool:
+        """Whether T is still a copy of the student."""
+        return run.average.updates == 0 or run.progress < self.copied
+
+    def after(self, run: PixelRun) -> None:
+        if self.is_copied(run):
+            run.average.updates = 0
+        super().after(run)
 
     def foresee(self, run: PixelRun, images: Tensor) -> Tensor:
         teacher = run.teacher.train()
@@ -105,7 +122,7 @@ class DSSN(WeakStrong):
 
     def learn(self, step: Step) -> dict[str, Tensor]:
         losses = super().learn(step)
-        if step.run.average.updates == 0:
+        if self.is_copied(step.run):
             losses = {name: loss for name, loss in losses.items() if "strong" not in name}
         pairs = {
             "pair-pictures": [said.logits for said in step.said],

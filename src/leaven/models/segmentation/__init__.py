@@ -7,7 +7,11 @@ from leaven.models.segmentation.build import (
     segmenter_of,
 )
 from leaven.models.segmentation.correlation import CorrelationHead
-from leaven.models.segmentation.headed import HeadedSegmenter, representation_head
+from leaven.models.segmentation.headed import (
+    HeadedSegmenter,
+    auxiliary_head,
+    representation_head,
+)
 from leaven.models.segmentation.segmenter import SegmentationNet, Segmenter
 from leaven.models.segmentation.vnet import VNet
 
@@ -17,6 +21,7 @@ __all__ = [
     "SegmentationNet",
     "Segmenter",
     "VNet",
+    "auxiliary_head",
     "build_segmenter",
     "redraw_decoder",
     "representation_head",

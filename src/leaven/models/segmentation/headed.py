@@ -58,3 +58,16 @@ def representation_head(inputs: int, width: int = 256) -> nn.Sequential:
     return nn.Sequential(
         conv_norm(inputs, width), conv_norm(width, width), nn.Conv2d(width, width, 1)
     )
+
+
+def auxiliary_head(inputs: int, num_classes: int, width: int = 256) -> nn.Sequential:
+    """A second classifier of pixels, on a map inside the encoder, that helps its training alone.
+
+    A 3x3 convolution with normalisation and ReLU, dropout of a tenth of the channels, and a 1x1
+    convolution: (B, ``inputs``, h, w) to logits (B, ``num_classes``, h, w).
+
+    Source: Zhao et al., Pyramid scene parsing network, CVPR 2017. Used by: 117.
+    """
+    return nn.Sequential(
+        conv_norm(inputs, width), nn.Dropout2d(0.1), nn.Conv2d(width, num_classes, 1)
+    )
