@@ -96,7 +96,7 @@ def watched(kind: type[TeacherBoxes], seed: int) -> dict[str, float]:
     class Watched(kind):  # type: ignore[valid-type, misc]
         def after(self, run: BoxRun) -> None:
             super().after(run)
-            if run.batch.step % EPOCH == EPOCH - 1 and run.progress >= self.burn_in:
+            if run.batch.step % EPOCH == EPOCH - 1 and not self.is_burning_in(run):
                 watch.look(self, run)
 
     aligned = kind is ConsistentTeacher

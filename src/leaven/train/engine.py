@@ -156,6 +156,11 @@ class Engine(ABC, Generic[T]):
         """True while a resumed run is on its way to the loop of its checkpoint."""
         return self._checkpoint is not None
 
+    @property
+    def begins_trained(self) -> bool:
+        """Whether the weights of a network are not random when its training begins."""
+        return self.settings.weights is not None or self.started
+
     looked_at: ClassVar[int | None] = None
     """So many of the held-out pictures are measured for the curves; all when None."""
 

@@ -22,6 +22,7 @@ from leaven.train import BoxTrainer
 
 LOOSE: dict[str, Any] = {
     "batch": 2, "ratio": 1, "rough": 0.05, "threshold": 0.2, "rpn_threshold": 0.1, "spread": 9.0,
+    "burn_in": 0.0,
 }  # fmt: skip
 
 

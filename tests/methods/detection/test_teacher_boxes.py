@@ -19,12 +19,12 @@ from leaven.methods import Fitted, find_method
 from leaven.methods.detection.few_boxes import BoxRun
 from leaven.methods.detection.mean_teacher import MeanTeacher
 from leaven.methods.detection.soft_teacher import SoftTeacher
-from leaven.methods.detection.teacher import PseudoBoxes, true_classes
+from leaven.methods.detection.teacher import PseudoBoxes, TeacherBoxes, true_classes
 from leaven.methods.detection.unbiased_teacher import UnbiasedTeacher
 from leaven.train import BoxTrainer
 
 Make = Callable[..., BoxTrainer]
-SMALL: dict[str, Any] = {"batch": 2, "ratio": 1, "threshold": 0.1}
+SMALL: dict[str, Any] = {"batch": 2, "ratio": 1, "threshold": 0.1, "burn_in": 0.0}
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_columns_stay_with_their_rows() -> None:
 
 
 def test_the_same_view_twice_moves_nothing(trainer: BoxTrainer) -> None:
-    method = UnbiasedTeacher(**SMALL, burn_in=0)
+    method = UnbiasedTeacher(**SMALL)
     step = method.look(begun(method, trainer))
     identity = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
     assert torch.allclose(step.to_strong.matrix, identity, atol=1e-9)
@@ -111,7 +111,7 @@ def test_the_teacher_follows_and_the_first_update_copies(trainer: BoxTrainer) ->
 
 
 def test_burn_in_learns_from_labels_and_copies(trainer: BoxTrainer) -> None:
-    method = UnbiasedTeacher(**SMALL, burn_in=0.5, ema=0.75)
+    method = UnbiasedTeacher(**{**SMALL, "burn_in": 0.5}, ema=0.75)
     run = begun(method, trainer)
     state = trainer.draws.state_dict()
     loss = method.loss(run)
@@ -132,10 +132,29 @@ def test_burn_in_learns_from_labels_and_copies(trainer: BoxTrainer) -> None:
         assert torch.allclose(own, 0.75 * before + 0.25 * now)
 
 
+@pytest.mark.parametrize("method", [MeanTeacher(), UnbiasedTeacher(), UnbiasedTeacher(burn_in=0.2)])
+def test_random_weights_learn_from_labels_for_half_of_the_run(
+    method: TeacherBoxes, trainer: BoxTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(method, trainer)
+
+    def share() -> float:
+        for percent in range(101):
+            run.batch.progress = percent / 100
+            if not method.is_burning_in(run):
+                return run.batch.progress
+        return 1.0
+
+    assert share() == (method.burn_in or 0.5)
+    monkeypatch.setattr(trainer, "started", True)
+    expected = method.published_burn_in if method.burn_in is None else method.burn_in
+    assert share() == pytest.approx(expected, abs=0.01)
+
+
 @pytest.mark.parametrize("threshold", [0.1, 1.0])
 def test_gradients_reach_the_student_alone(trainer: BoxTrainer, threshold: float) -> None:
     """With boxes, and without any."""
-    method = MeanTeacher(batch=2, threshold=threshold)
+    method = MeanTeacher(batch=2, threshold=threshold, burn_in=0)
     run = begun(method, trainer)
     step = method.look(run)
     assert (len(step.aim) > 0) == (threshold < 1)
@@ -149,7 +168,7 @@ def test_gradients_reach_the_student_alone(trainer: BoxTrainer, threshold: float
 
 
 def test_what_is_observed(trainer: BoxTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = MeanTeacher(batch=2, threshold=0.34)
+    method = MeanTeacher(batch=2, threshold=0.34, burn_in=0)
     run = begun(method, trainer)
     seen: dict[str, Any] = {}
     monkeypatch.setattr(trainer, "observe", lambda **values: seen.update(values))
@@ -191,7 +210,7 @@ def test_geometry_of_strong_views_is_another(trainer: BoxTrainer) -> None:
 
 
 def test_unlabelled_pictures_teach_no_places(trainer: BoxTrainer) -> None:
-    method = UnbiasedTeacher(**SMALL, burn_in=0)
+    method = UnbiasedTeacher(**SMALL)
     run = begun(method, trainer)
     assert set(method.learn(method.look(run))) == {"rpn_objectness", "roi_class"}
     assert set(method.supervised(run)) == {"rpn_objectness", "rpn_box", "roi_class", "roi_box"}
@@ -223,7 +242,7 @@ def test_any_detector_does_for_the_mean_teacher(
     boxes_data: Data[BoxLabels], box_trainer_for: Make
 ) -> None:
     trainer = box_trainer_for(without_masks(boxes_data), 2, model="retina-small")
-    fitted = MeanTeacher(batch=1, threshold=0.0).fit(trainer.data, trainer)
+    fitted = MeanTeacher(batch=1, threshold=0.0, burn_in=0).fit(trainer.data, trainer)
     assert len(fitted.labels) == len(trainer.data.unlabelled)
 
 

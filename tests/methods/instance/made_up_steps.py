@@ -11,7 +11,7 @@ from torch import Tensor
 from leaven.methods.detection.teacher import PseudoBoxes, Step
 
 NARROW: dict[str, Any] = {"widths": (8, 8, 16, 16), "channels": 16}
-SMALL: dict[str, Any] = {"batch": 2, "ema": 0.9}
+SMALL: dict[str, Any] = {"batch": 2, "ema": 0.9, "burn_in": 0.0}
 
 
 def taught_truth(step: Step, quality: float = 0.8, score: float = 0.9) -> Step:

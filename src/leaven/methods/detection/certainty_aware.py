@@ -61,10 +61,9 @@ class CertaintyAware(TwoStageTeacher):
         claim="1 to 2 AP above the methods before it on COCO and VOC.",
     )
 
+    published_burn_in: ClassVar[float] = 2000 / 180_000
+
     unlabelled_weight: float = Field(2.0, ge=0, description="weight of the unlabelled loss")
-    burn_in: float = Field(
-        2000 / 180_000, ge=0, le=1, description="share of the run with labelled pictures alone"
-    )
     threshold: float = Field(
         0.7, ge=0, le=1, description="score above which a box of the most frequent class is learned"
     )
@@ -101,7 +100,7 @@ class CertaintyAware(TwoStageTeacher):
 
     def after(self, run: BoxRun) -> None:
         super().after(run)
-        if run.progress >= self.burn_in:
+        if not self.is_burning_in(run):
             mass_of(run).settle()
 
     # -- the teacher ------------------------------------------------------------------------------

@@ -76,6 +76,8 @@ class ConsistentTeacher(TeacherBoxes):
         "2007 labelled and 2012 not: 59.0 AP, 81.0 AP50.",
     )
 
+    published_burn_in: ClassVar[float] = 1 / 18
+
     ratio: int = Field(4, ge=1, description="unlabelled pictures per labelled picture in a step")
     ema: float = Field(0.9995, ge=0, lt=1, description="decay of the averaged weights, the teacher")
     recipe: Recipe = Field(
@@ -86,9 +88,6 @@ class ConsistentTeacher(TeacherBoxes):
     )
     threshold: float = Field(
         0.0, ge=0, le=1, description="score for classes of which too little is known for a mixture"
-    )
-    burn_in: float = Field(
-        1 / 18, ge=0, le=1, description="share of the run before the unlabelled loss counts"
     )
     nms: float = Field(
         0.6, ge=0, le=1, description="IoU above which the weaker of two of its boxes goes"
@@ -201,7 +200,7 @@ class ConsistentTeacher(TeacherBoxes):
         supervised = total(self.supervised(run))
         # Scores are gathered from the first step on, also where nothing is learned from them.
         step = self.look(run)
-        if run.progress < self.burn_in:
+        if self.is_burning_in(run):
             self.observe(step, {"supervised": supervised})
             return supervised
         terms = self.learn(step)

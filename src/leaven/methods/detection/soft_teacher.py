@@ -33,8 +33,9 @@ class SoftTeacher(TwoStageTeacher):
         L_box   = box loss of regions that are assigned anew, against B_box
         loss    = supervised + weight (L_rpn + L_cls + L_box)
 
-    The labelled pictures get one change of colour. There is no supervised burn-in: ``burn_in`` is 0.
-    The result is the student, as in the released configuration.
+    The labelled pictures get one change of colour. The paper has no supervised burn-in, and with
+    trained first weights there is none here. The result is the student, as in the released
+    configuration.
     """
 
     card: ClassVar[Card] = Card(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -17,6 +17,9 @@ from leaven.models.detection import Detections, Detector, Pyramid, TwoStage
 from leaven.models.detection.regions import Targets, compare
 from leaven.train import EMA
 from leaven.train.averaging import from_student
+
+UNTRAINED_BURN_IN = 0.5
+"""Share of the run with labelled pictures alone where the first weights are random."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ class TeacherBoxes(FewBoxes):
 
     In the first ``burn_in`` of the run the student learns from labels alone, and the teacher is a
     copy of it. From then on ``teacher <- m teacher + (1 - m) student`` after each step, with
-    ``m = min(ema, 1 - 1 / t)``.
+    ``m = min(ema, 1 - 1 / t)``. The papers begin with a backbone that knows photos, and their
+    ``burn_in`` is short or none. A teacher whose first weights are random finds nothing at first,
+    and its student would learn that nothing is there: then it is half of the run unless said.
 
     What a method of the family says, each with a default:
 
@@ -122,14 +127,20 @@ class TeacherBoxes(FewBoxes):
     - ``after(run)``: the teacher's update; a state that follows a step goes here as well.
     """
 
+    published_burn_in: ClassVar[float] = 0.0
+
     ratio: int = Field(1, ge=1, description="unlabelled pictures per labelled picture in a step")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, the teacher")
     threshold: float = Field(
         0.7, ge=0, le=1, description="score above which a box of the teacher is learned"
     )
     unlabelled_weight: float = Field(2.0, ge=0, description="weight of the unlabelled loss")
-    burn_in: float = Field(
-        0.0, ge=0, le=1, description="share of the run with labelled pictures alone"
+    burn_in: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of the run with labelled pictures alone; None: half where the first "
+        "weights are random, else as published",
     )
     least_score: float = Field(
         0.05, ge=0, le=1, description="score above which the teacher gives a box at all"
@@ -180,9 +191,16 @@ class TeacherBoxes(FewBoxes):
     def average(self, student: Detector) -> EMA[Detector]:
         return EMA(student, self.ema, warm_up=from_student)
 
+    def is_burning_in(self, run: BoxRun) -> bool:
+        """Whether the step learns from labelled pictures alone."""
+        share = self.burn_in
+        if share is None:
+            share = self.published_burn_in if run.trainer.begins_trained else UNTRAINED_BURN_IN
+        return run.progress < share
+
     def loss(self, run: BoxRun) -> Tensor:
         supervised = total(self.supervised(run))
-        if run.progress < self.burn_in:
+        if self.is_burning_in(run):
             run.trainer.observe(losses={"supervised": supervised})
             return supervised
         step = self.look(run)
@@ -202,7 +220,7 @@ class TeacherBoxes(FewBoxes):
         return step
 
     def after(self, run: BoxRun) -> None:
-        if run.progress < self.burn_in:
+        if self.is_burning_in(run):
             run.average.restart(run.student)
         else:
             super().after(run)

@@ -64,11 +64,10 @@ class UnbiasedTeacher(TwoStageTeacher):
         claim="COCO, 10 % labelled, Faster R-CNN R50: 31.5 AP, supervised 23.9; 1 %: 20.8 and 9.1.",
     )
 
+    published_burn_in: ClassVar[float] = 2000 / 180_000
+
     ema: float = Field(0.9996, ge=0, lt=1, description="decay of the averaged weights, the teacher")
     unlabelled_weight: float = Field(4.0, ge=0, description="weight of the unlabelled loss")
-    burn_in: float = Field(
-        2000 / 180_000, ge=0, le=1, description="share of the run with labelled pictures alone"
-    )
     focus: float = Field(1.5, ge=0, description="gamma of the focal loss; 0 is cross entropy")
 
     def average(self, student: Detector) -> EMA[Detector]:
