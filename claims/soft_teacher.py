@@ -3,20 +3,24 @@
 from typing import Any
 
 from claims.box_trust import Trained, background_and_places
-from claims.harness import Claim, Gain, Level
-from claims.sources import bccd
+from claims.harness import Claim, Gain, Level, On
+from claims.sources import bccd, with_all_labels
+from leaven.methods.detection.mean_teacher import MeanTeacher
 from leaven.methods.detection.soft_teacher import SoftTeacher
 from leaven.methods.detection.supervised import Supervised
 from leaven.train import Budget
 
-SAME: dict[str, Any] = {"batch": 2, "ratio": 2, "ema": 0.99}
+SAME: dict[str, Any] = {
+    "batch": 2, "ratio": 2, "ema": 0.99, "burn_in": 0.5, "unlabelled_weight": 1.0,
+}  # fmt: skip
+SURE: dict[str, Any] = {"threshold": 0.7, "rpn_threshold": 0.5}
 SMALL: dict[str, Any] = {"widths": [16, 32, 64, 96], "channels": 32, "hidden": 64}
-DATA, BUDGET = bccd(10), Budget(steps=1000)
+DATA, BUDGET = bccd(10), Budget(steps=2000)
 
 
-def trained(burn_in: float = 0.25, **options: Any) -> Trained:
+def trained(**options: Any) -> Trained:
     """Soft Teacher with ``options``, and what its pseudo-boxes are like."""
-    method = SoftTeacher(**SAME, burn_in=burn_in, **options)
+    method = SoftTeacher(**SAME, **SURE, **options)
     return Trained(method, background_and_places, DATA, BUDGET, options=SMALL)
 
 
@@ -25,15 +29,17 @@ CLAIM = Claim(
     statement="Unlabelled pictures help; regions of missed cells count little as background, and "
     "boxes of small spread are tighter than as many of the highest score.",
     setting="BCCD blood cells at 120x160, 10 of 205 photos labelled, rcnn-small of widths "
-    "16-32-64-96 with 32 channels (0.4 M weights; the sheet: 1 M) without trained weights, 1000 steps "
-    "of 2 labelled and 4 unlabelled photos, the first 250 on labels alone unless said (the paper has "
-    "none, and a trained backbone), EMA 0.99, else the paper's values",
+    "16-32-64-96 with 32 channels (0.4 M weights; the sheet: 1 M) without trained weights, 2000 steps "
+    "of 2 labelled and 4 unlabelled photos, the first half on labels alone (the paper has none, and a "
+    "trained backbone), EMA 0.99, weight 1, scores over 0.7 for classes and 0.5 for proposals; mean "
+    "teacher: over 0.5; else the paper's values",
     data=DATA,
     variants={
         "supervised": Supervised(batch=2),
+        "mean-teacher": MeanTeacher(**SAME, threshold=0.5),
         "hard negatives, places by score": trained(negatives="hard", places="score"),
         "soft-teacher": trained(),
-        "soft-teacher from the first step": trained(burn_in=0.0),
+        "all labels": On(Supervised(batch=2), with_all_labels),
     },
     expect=(
         Gain("soft-teacher", "supervised", 5.0, metric="map50"),
@@ -41,6 +47,11 @@ CLAIM = Claim(
         Level("soft-teacher", 30.0, metric="false_background_fall"),
         Level("soft-teacher", 0.01, metric="tight_gain"),
     ),
+    note="The weight, the thresholds and the lengths were chosen on a seed that is not among these. With "
+    "4, 0.9 and 0.9 of the paper, and a quarter of 1000 steps on labels alone, it had 35.2 % mAP there "
+    "and labels alone 44.7: after so short a training few red cells have a score of 0.9, and they fill "
+    "these photos, so that proposals learn that they are nothing. The sheet's 800 to 1200 steps leave "
+    "1.5 points AP50 between ten photos and all (on that seed); in 2000 ten photos are overfitted.",
     budget=BUDGET,
     model="rcnn-small",
     options=SMALL,

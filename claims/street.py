@@ -1,20 +1,11 @@
 """The plain methods of segmentation beside each other, with their own defaults."""
 
-from dataclasses import replace
-from typing import Any
-
 from claims.harness import Claim, Gain, On
+from claims.sources import with_all_labels
 from claims.street_photos import ON_STREET, PLAIN, TEXT
-from leaven.data import Data
 from leaven.methods.segmentation.fixmatch import FixMatch
 from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
-
-
-def with_all_labels(data: Data[Any]) -> Data[Any]:
-    """Nothing is hidden: what more labels would give within the budget."""
-    return data.with_train(replace(data.train, labels=data.train.truth))
-
 
 CLAIM = Claim(
     method="unimatch",

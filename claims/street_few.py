@@ -2,8 +2,7 @@
 
 from claims.harness import Claim, Gain, On
 from claims.pretrained import TEXT, photo_encoder
-from claims.sources import camvid
-from claims.street import with_all_labels
+from claims.sources import camvid, with_all_labels
 from claims.street_photos import SAME, SIZE, STEPS
 from leaven.methods.segmentation.fixmatch import FixMatch
 from leaven.methods.segmentation.mean_teacher import MeanTeacher

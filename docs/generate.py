@@ -35,8 +35,8 @@ def main() -> None:
             (folder / task / f"{method.card.name}.md").write_text(page)
     (folder / "index.md").write_text(index_page(methods))
     auto = results.get(("classification", "auto"), {})
-    street = [line for name in STREETS for line in street_lines(ROOT / "claims" / "results", name)]
-    (DOCS / "comparison.md").write_text("\n".join([comparison_page(auto), *street]))
+    beside = [line for name in BESIDE for line in beside_lines(ROOT / "claims" / "results", name)]
+    (DOCS / "comparison.md").write_text("\n".join([comparison_page(auto), *beside]))
     claims = ROOT / "CLAIMS.md"
     text = claims.read_text() if claims.exists() else f"# Claims\n\n{NOT_MEASURED}"
     (DOCS / "claims.md").write_text(with_pictures(text))
@@ -159,58 +159,70 @@ def comparison_page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-STREET = ("miou", "border_miou", "pixel_accuracy", "labels_miou", "label_accuracy")
+PIXELS = ("miou", "border_miou", "pixel_accuracy", "labels_miou", "label_accuracy")
 """What is told of methods of segmentation; the last two of the labels of the unlabelled photos."""
 
+BOXES = ("map50", "map", "map75", "label_precision", "label_recall")
+"""What is told of methods of boxes and masks; the last two of the accepted labels."""
 
-STREETS = {
-    "street_few": "Pixels of street photos: six maps, an encoder that knows photos",
-    "street": "Pixels of street photos: twenty maps, random weights",
+BESIDE = {
+    "street_few": ("Pixels of street photos: six maps, an encoder that knows photos", PIXELS),
+    "street": ("Pixels of street photos: twenty maps, random weights", PIXELS),
+    "soft_teacher": ("Boxes of blood cells: ten photos, two stages", BOXES),
+    "certainty_aware": ("Boxes of blood cells: certainty of place", BOXES),
+    "consistent_teacher": ("Boxes of blood cells: ten photos, one stage", BOXES),
+    "pais": ("Masks of nuclei: ten pictures", BOXES),
 }
-"""Claims that others share their setting with, and the headings of their tables."""
+"""Claims that stand for a setting: the heading and the columns of their tables."""
 
 
-def street_lines(folder: Path, claim: str) -> list[str]:
-    """Methods of segmentation beside each other: all claims in the setting of ``claim``."""
+def beside_lines(folder: Path, claim: str) -> list[str]:
+    """Methods of pixels or boxes beside each other: all claims in the setting of ``claim``."""
     first = folder / f"{claim}.json"
     if not first.exists():
         return []
+    title, columns = BESIDE[claim]
     plain = json.loads(first.read_text())
-    rows = [street_row(name, plain, name) for name in plain["mean"]]
+    rows = [beside_row(name, plain, name, columns) for name in plain["mean"]]
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
         if path == first or not result["setting"].startswith(plain["setting"]):
             continue
         rows += [
-            street_row(name if name == result["method"] else f"{path.stem}: {name}", result, name)
+            beside_row(
+                name if name == result["method"] else f"{path.stem}: {name}", result, name, columns
+            )
             for name in result["mean"]
             if result["runs"][name] != plain["runs"].get(name)
         ]
     count = len(plain["seeds"])
     return [
-        f"## {STREETS[claim]}",
+        f"## {title}",
         "",
         f"{plain['setting']}. {plain['note']} Mean and standard deviation over {count} seeds, in per cent; unfinished "
-        f"claims say how many seeds there are. By the mean IoU on the test photos, the best first.",
+        f"claims say how many seeds there are. By the first column, on the test pictures, the best first.",
         "",
         *table(
-            ("method", *(name.replace("_", " ") for name in STREET), "seconds"),
+            ("method", *(name.replace("_", " ") for name in columns), "seconds"),
             [row[1:] for row in sorted(rows, key=lambda row: -row[0])],
         ),
         "",
     ]
 
 
-def street_row(title: str, result: dict[str, Any], name: str) -> tuple[Any, ...]:
+def beside_row(
+    title: str, result: dict[str, Any], name: str, columns: tuple[str, ...]
+) -> tuple[Any, ...]:
     """What to sort by, the name of the row, and its cells."""
     means, spread = result["mean"][name], result["standard_deviation"][name]
     cells = [
         f"{100 * means[key]:.1f} ± {100 * spread[key]:.1f}" if key in means else ""
-        for key in STREET
+        for key in columns
     ]
     seeds = len(result["runs"][name])
     few = "" if seeds == len(result["seeds"]) else f" ({seeds} seeds)"
-    return means["miou"], f"`{title}`{few}", *cells, f"{means['seconds']:.0f}"
+    seconds = f"{means['seconds']:.0f}" if "seconds" in means else ""
+    return means[columns[0]], f"`{title}`{few}", *cells, seconds
 
 
 def comparison_cell(result: dict[str, Any], name: str) -> str:
