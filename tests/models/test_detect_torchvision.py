@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from leaven.draws import Draws
 from leaven.labels.boxes import BoxLabels
@@ -18,6 +18,7 @@ from leaven.labels.masks import Masks
 from leaven.models.adapters import IMAGENET
 from leaven.models.detection import Detector, Pyramid, RegionPool, Regions, build_detector
 from leaven.models.detection.anchors import AnchorGrid
+from leaven.models.detection.pooling import pooled_regions
 from leaven.models.detection.two_stage import TwoStage
 
 HEIGHT, WIDTH = 96, 120
@@ -180,3 +181,32 @@ def test_region_pooling_in_any_order() -> None:
     pyramid = Pyramid(maps, (256, 384), (256, 384))
     found = RegionPool(7, 3)(pyramid, Regions(boxes, pictures))
     assert torch.allclose(found[pictures.argsort(stable=True)], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", [7, 14])
+def test_pooling_on_a_cpu_is_roi_align(output: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    sizes = ((12, 16), (6, 8), (3, 1), (1, 1))
+    maps = [torch.rand(2, 4, *size, generator=draw, requires_grad=True) for size in sizes]
+    strides = [8.0, 16.0, 32.0, 64.0]
+    # Also regions that are empty, inverted, far outside, or larger than the picture.
+    boxes = torch.rand(60, 4, generator=draw) * 200 - 50
+    boxes[:40, 2:] = boxes[:40, :2] + torch.rand(40, 2, generator=draw) * 90
+    boxes[40] = 3
+    regions = Regions(boxes, torch.randint(0, 2, (60,), generator=draw))
+    which = torch.randint(0, 4, (60,), generator=draw)
+    found = pooled_regions(maps, strides, regions, which, output)
+    expected = torch.zeros_like(found)
+    for number, (level, stride) in enumerate(zip(maps, strides, strict=True)):
+        rows = (which == number).nonzero().squeeze(1)
+        part = roi_align(level, regions.rois()[rows], output, 1 / stride, 2)
+        expected = expected.index_copy(0, rows, part)
+    assert torch.allclose(found, expected, atol=1e-5)
+    weights = torch.rand(found.shape, generator=draw)
+    own, other = (torch.autograd.grad((each * weights).sum(), maps) for each in (found, expected))
+    for one, two in zip(own, other, strict=True):
+        assert torch.allclose(one, two, atol=1e-4)
+    nothing = Regions(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    empty = pooled_regions(maps, strides, nothing, torch.zeros(0, dtype=torch.int64), output)
+    assert empty.shape == (0, 4, output, output)
+    assert all(not each.any() for each in torch.autograd.grad(empty.sum(), maps))
