@@ -24,7 +24,7 @@ CLAIM = Claim(
     data=nuclei(10),
     variants={
         "supervised": Supervised(**SAME),
-        "mean teacher, threshold 0.7": MeanTeacher(**HALF, unlabelled_weight=1.0),
+        "mean teacher, threshold 0.7": MeanTeacher(**HALF, threshold=0.7),
         "all weights 1": PAIS(
             **HALF,
             class_scale=1,

@@ -36,7 +36,7 @@ CLAIM = Claim(
     data=DATA,
     variants={
         "supervised": Supervised(batch=2),
-        "mean-teacher": MeanTeacher(**SAME, threshold=0.5),
+        "mean-teacher": MeanTeacher(**SAME),
         "hard negatives, places by score": trained(negatives="hard", places="score"),
         "soft-teacher": trained(),
         "all labels": On(Supervised(batch=2), with_all_labels),

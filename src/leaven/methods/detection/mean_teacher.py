@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from leaven.methods.base import Card
 from leaven.methods.detection.teacher import TeacherBoxes
 
@@ -14,7 +16,8 @@ class MeanTeacher(TeacherBoxes):
     ``loss = sum detector.losses(weak(x), y) + weight sum detector.losses(strong(u), M b)``, with
     ``b`` the teacher's boxes of ``weak(u)`` whose score is above ``threshold`` and ``M`` what takes
     the weak view to the strong one. For any detector. The paper is about classes and has no threshold;
-    this is the form in which papers on boxes compare with it, and there are no agreed values.
+    this is the form in which papers on boxes compare with it, and there are no agreed values: those
+    here were chosen on blood cells.
     """
 
     card: ClassVar[Card] = Card(
@@ -30,3 +33,8 @@ class MeanTeacher(TeacherBoxes):
         parts=("data.transforms.StrongPlaced", "data.transforms.between", "train.EMA"),
         claim="The usual baseline of semi-supervised detection; its paper is about classes.",
     )
+
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="score above which a box of the teacher is learned"
+    )
+    unlabelled_weight: float = Field(1.0, ge=0, description="weight of the unlabelled loss")
