@@ -1,4 +1,4 @@
-"""Pixels and boxes: the engine's step beside the same step by hand, scenes, and evaluation.
+"""Pixels and boxes: the engine's step beside the same step by hand, scenes, pooling, and evaluation.
 
 The steps take turns inside one training, as in ``benchmarks.engine``. The evaluation is COCO's, of
 made-up detections, beside pycocotools on the same ones; the figures of both must be equal.
@@ -21,8 +21,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torchvision.ops import MultiScaleRoIAlign
 
-from benchmarks.common import save, turn_taking
+from benchmarks.common import compare, save, turn_taking
 from leaven.data import Data
 from leaven.data.open_annotated import open_boxes, open_maps
 from leaven.data.scenes import scenes
@@ -31,6 +32,7 @@ from leaven.draws import Draws
 from leaven.labels import BoxLabels
 from leaven.learn import mix, one_rectangle
 from leaven.methods import Method, find_method
+from leaven.models.detection import Pyramid, RegionPool, Regions
 from leaven.quality.detection import detection_scores
 from leaven.train import EMA, Budget, Settings, trainer_of
 
@@ -149,6 +151,62 @@ def scene_rate(quick: bool) -> dict[str, float]:
     return {"scenes_per_second": statistics.median(rates), "lowest": min(rates)}
 
 
+def pooling(quick: bool) -> dict[str, Any]:
+    """RoIAlign of a pyramid, there and back, beside torchvision's on the same maps and regions."""
+    rows = {}
+    for pictures, channels, size, count in (
+        (4, 32, (128, 160), 128),
+        (2, 256, (512, 640), 512),
+    ):
+        name = (
+            f"{pictures} pictures of {size[0]}x{size[1]}, {channels} channels, {count} regions each"
+        )
+        rows[name] = _pooling(pictures, channels, size, count, seconds=2 if quick else 12)
+        print(f"pooling, {name}: {rows[name]['times_torchvision']:.1f} times torchvision's")
+    return rows
+
+
+def _pooling(
+    pictures: int, channels: int, size: tuple[int, int], count: int, seconds: float
+) -> dict[str, Any]:
+    (height, width), draw = size, torch.Generator().manual_seed(0)
+    maps = [
+        torch.randn(pictures, channels, height >> level, width >> level, generator=draw)
+        for level in range(2, 6)
+    ]
+    low = torch.rand(pictures * count, 2, generator=draw) * torch.tensor([width, height]) * 0.8
+    sides = torch.rand(pictures * count, 2, generator=draw).square() * height
+    high = (low + 4 + sides).minimum(torch.tensor([width, height]))
+    regions = Regions(torch.cat([low, high], 1), torch.arange(pictures).repeat_interleave(count))
+    pyramid, own = Pyramid(tuple(maps), size, size), RegionPool(7, len(maps))
+    named = {str(number): level for number, level in enumerate(maps)}
+    peer = MultiScaleRoIAlign(list(named), 7, 2)
+    weights = torch.randn(pictures * count, channels, 7, 7, generator=draw)
+
+    def ours() -> Tensor:
+        return own(pyramid, regions)
+
+    def theirs() -> Tensor:
+        return peer(named, list(regions.boxes.split(count)), [size] * pictures)
+
+    def there_and_back(pooled: Callable[[], Tensor]) -> int:
+        torch.autograd.grad((pooled() * weights).sum(), maps)
+        return len(weights)
+
+    difference = float((ours() - theirs()).abs().max())
+    for level in maps:
+        level.requires_grad_()
+    found = compare(
+        {"leaven": lambda: there_and_back(ours), "torchvision": lambda: there_and_back(theirs)},
+        seconds,
+    )
+    return {
+        "regions_per_second": {who: rate.as_dict() for who, rate in found.items()},
+        "times_torchvision": found["leaven"].times(found["torchvision"]),
+        "largest_difference": difference,
+    }
+
+
 def evaluation(quick: bool) -> dict[str, Any]:
     """COCO's figures by leaven and by pycocotools, of the same detections."""
     pictures, classes = 200 if quick else 1000, 5
@@ -226,7 +284,12 @@ def _pycocotools(found: BoxLabels, truth: BoxLabels, classes: int) -> list[float
 
 def main(quick: bool = False) -> dict[str, Any]:
     """Measures, prints and keeps all of it."""
-    rows = {"steps": steps(quick), "scenes": scene_rate(quick), "evaluation": evaluation(quick)}
+    rows = {
+        "steps": steps(quick),
+        "scenes": scene_rate(quick),
+        "pooling": pooling(quick),
+        "evaluation": evaluation(quick),
+    }
     save("places", rows)
     return rows
 
