@@ -13,6 +13,7 @@ NAMES = (
     "places",
     "engine",
     "training",
+    "memory",
     "footprint",
     "graph",
     "diffusion_training",

@@ -34,6 +34,7 @@ from leaven.train.curves import step_curves
 from leaven.train.guard import BufferGuard
 from leaven.train.journal import Bar, Journal
 from leaven.train.keep import Keep
+from leaven.train.memory import keep_freed_memory
 from leaven.train.meter import Meter
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.settings import Budget, Settings, find_precision, find_processes
@@ -227,7 +228,12 @@ class Engine(ABC, Generic[T]):
         return model
 
     def optimizer(self, models: nn.Module | list[nn.Module], recipe: Recipe) -> Optimizer:
-        """An optimiser of one or more models; its rate follows the progress of the loop."""
+        """An optimiser of one or more models; its rate follows the progress of the loop.
+
+        On a CPU the memory of the steps that follow stays with the process (``keep_freed_memory``).
+        """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         return Optimizer([models] if isinstance(models, nn.Module) else models, recipe)
 
     def register(self, **parts: Stateful) -> None:
