@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.machinery import ModuleSpec
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -34,7 +35,7 @@ from leaven.train import Budget, Settings, Trainer
 BATCH, RATIO = 64, 7
 THROUGH = BATCH * (1 + 2 * RATIO)
 """Pictures through the network in a step."""
-UNRELATED = ("torchaudio", "transformers", "wandb", "aim")
+UNRELATED = ("transformers", "torchaudio", "wandb", "aim")
 
 
 class Usb:
@@ -46,7 +47,7 @@ class Usb:
                 __import__(name)
             except ImportError:
                 package = MagicMock(name=name)
-                package.__path__, package.__spec__ = [], None
+                package.__path__, package.__spec__ = [], ModuleSpec(name, None)
                 sys.modules[name] = package
         pictures = data.train.pixels.batch(torch.arange(len(data.train)))
         targets = data.train.truth.tolist()
