@@ -32,6 +32,8 @@ class MeanTeacher(TeacherBoxes):
         code="https://github.com/CuriousAI/mean-teacher",
         parts=("data.transforms.StrongPlaced", "data.transforms.between", "train.EMA"),
         claim="The usual baseline of semi-supervised detection; its paper is about classes.",
+        measured="Blood cells at 120x160, 10 of 205 photos, 2000 steps from random weights, 3 seeds, "
+        "AP50: 80.2 % against 79.2 % of the labels alone and 89.7 % of all labels.",
     )
 
     threshold: float = Field(

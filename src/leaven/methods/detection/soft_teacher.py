@@ -59,6 +59,9 @@ class SoftTeacher(TwoStageTeacher):
             "train.EMA",
         ),
         claim="COCO, 10 % labelled, Faster R-CNN R50: 33.8 AP, supervised 26.9; 1 %: 21.6 and 10.0.",
+        measured="Blood cells at 120x160, 10 of 205 photos, 2000 steps from random weights, 3 seeds, "
+        "AP50: 81.8 % against 79.2 % of the labels alone, 80.2 % of a mean teacher, 78.7 % with hard "
+        "negatives and places by score, and 89.7 % of all labels.",
     )
 
     ratio: int = Field(4, ge=1, description="unlabelled pictures per labelled picture in a step")

@@ -26,6 +26,7 @@ class MeanTeacher(mean_teacher.MeanTeacher):
         task="instance",
         evidence="boxes with masks",
         claim="The usual baseline of semi-supervised instance segmentation.",
+        measured="",
     )
 
     def learn(self, step: Step) -> dict[str, Tensor]:
