@@ -33,4 +33,5 @@ def keep_freed_memory() -> bool:
         return False
     # -1: what is free at the end of the heap is never given back; 0: no block is mapped by itself.
     pairs = ((_TRIM_THRESHOLD, -1), (_TOP_PAD, _PAD), (_MMAP_MAX, 0))
-    return all([bool(mallopt(name, value)) for name, value in pairs])
+    done = [mallopt(name, value) for name, value in pairs]
+    return all(done)
