@@ -26,7 +26,9 @@ class MeanTeacher(mean_teacher.MeanTeacher):
         task="instance",
         evidence="boxes with masks",
         claim="The usual baseline of semi-supervised instance segmentation.",
-        measured="",
+        measured="Nuclei at 128x128, 10 of 320 pictures, 1500 steps from random weights, 3 seeds, mask "
+        "AP50: 29.4 % with a threshold of 0.7, which hardly any mask passes, against 44.6 % of the labels "
+        "alone.",
     )
 
     def learn(self, step: Step) -> dict[str, Tensor]:

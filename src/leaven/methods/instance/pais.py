@@ -88,6 +88,9 @@ class PAIS(TeacherBoxes):
             "train.EMA",
         ),
         claim="COCO with 1 % of the labels: 21.2 mask AP (Mask R-CNN), where Noisy Boundaries has 7.7.",
+        measured="Nuclei at 128x128, 10 of 320 pictures, 1500 steps from random weights, 3 seeds, mask "
+        "AP50: 44.1 % against 44.6 % of the labels alone, 44.2 % with equal weights and 29.4 % of a mean "
+        "teacher with a threshold of 0.7; the predicted IoU ranks masks better than the score by 0.29.",
     )
 
     threshold: float = Field(
