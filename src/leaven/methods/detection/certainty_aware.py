@@ -59,6 +59,9 @@ class CertaintyAware(TwoStageTeacher):
             "train.EMA",
         ),
         claim="1 to 2 AP above the methods before it on COCO and VOC.",
+        measured="Blood cells at 120x160, 10 of 205 photos, 1000 steps from random weights, 3 seeds, "
+        "mAP: 44.7 % against 41.6 % of the labels alone, 42.7 % with deltas and 44.6 % with one threshold; "
+        "thresholds by class find 13 points more of the rare cells, at 14 points less precision.",
     )
 
     published_burn_in: ClassVar[float] = 2000 / 180_000
