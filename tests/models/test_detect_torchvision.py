@@ -210,3 +210,12 @@ def test_pooling_on_a_cpu_is_roi_align(output: int) -> None:
     empty = pooled_regions(maps, strides, nothing, torch.zeros(0, dtype=torch.int64), output)
     assert empty.shape == (0, 4, output, output)
     assert all(not each.any() for each in torch.autograd.grad(empty.sum(), maps))
+
+
+def test_a_region_that_is_no_number_is_pooled_to_nothing() -> None:
+    maps = tuple(torch.rand(2, 4, 16 >> level, 24 >> level) for level in range(2))
+    boxes = torch.tensor([[1.0, 2, 30, 40], [float("nan")] * 4, [1, 2, float("inf"), 40]])
+    regions = Regions(boxes, torch.tensor([0, 1, 1]))
+    found = RegionPool(7, 2)(Pyramid(maps, (64, 96), (64, 96)), regions)
+    assert bool(found.isfinite().all())
+    assert found[0].any() and not found[1].any()

@@ -15,6 +15,9 @@ from leaven.models.detection.regions import Regions, areas
 SAMPLES = 2
 """Samples per bin, along each axis."""
 
+_OUTSIDE = -2.0
+"""A place that no map has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
@@ -57,8 +60,9 @@ class RegionPool:
         first = round(torch.tensor(strides[0]).log2().item())
         side = areas(regions.boxes).clamp_min(0).sqrt()
         wanted = torch.floor(4 + torch.log2(side / self.canonical) + 1e-6) - first
-        # The side of an empty region has the logarithm -inf, which clamps to the finest level.
-        which = wanted.clamp(0, len(maps) - 1).long()
+        # The side of an empty region has the logarithm -inf, which clamps to the finest level; one
+        # that is not a number goes there too, and no sample of it counts.
+        which = wanted.nan_to_num(0).clamp(0, len(maps) - 1).long()
         if maps[0].device.type == "cpu":
             return pooled_regions(maps, strides, regions, which, self.output)
         rois = regions.rois()
@@ -122,11 +126,12 @@ def _places(low: Tensor, high: Tensor, size: Tensor, output: int) -> tuple[Tenso
         size: (R,) int64, how many places there are.
 
     Returns:
-        (R, output, 4) int64 and float32. A sample more than a place outside counts nothing.
+        (R, output, 4) int64 and float32. A sample more than a place outside counts nothing, nor
+        does one that is not a number.
     """
     side = (high - low).clamp_min(1)
     steps = (torch.arange(output * SAMPLES) + 0.5) / (output * SAMPLES)
-    at = low[:, None] + side[:, None] * steps
+    at = (low[:, None] + side[:, None] * steps).nan_to_num(_OUTSIDE)
     last = size[:, None] - 1
     counts = ((at >= -1) & (at <= last + 1)) / SAMPLES
     at = torch.minimum(at.clamp_min(0), last)
