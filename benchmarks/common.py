@@ -138,3 +138,19 @@ def turn_taking(kind: type[Any], block: int) -> type[Any]:
                 yield batch
 
     return TurnTaking
+
+
+def timed(kind: type[Any]) -> type[Any]:
+    """The trainer ``kind``, which keeps when each step ended: ``ends``, of the clock, and ``used``,
+    what the process had used of the processor by then."""
+
+    class Timed(kind):  # type: ignore[misc]
+        def update(self, *args: Any, **options: Any) -> bool:
+            moved: bool = super().update(*args, **options)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.ends = [*getattr(self, "ends", []), time.perf_counter()]
+            self.used = [*getattr(self, "used", []), os.times()]
+            return moved
+
+    return Timed

@@ -14,13 +14,12 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-from benchmarks.common import save
+from benchmarks.common import save, timed
 from benchmarks.training import pictures
 from leaven.methods.classification.fixmatch import FixMatch
 from leaven.train import Budget, Settings, Trainer
@@ -29,29 +28,19 @@ CASES = {"kept": {}, "given back": {"MALLOC_ARENA_TEST": "8"}}
 """Environment variables of a process; the variable itself changes nothing in a single thread."""
 
 
-class Timed(Trainer):
-    """A trainer that notes when each step ends."""
-
-    def update(self, *args: Any, **options: Any) -> bool:
-        moved = super().update(*args, **options)
-        self.ends = [*getattr(self, "ends", []), (time.perf_counter(), os.times())]
-        return moved
-
-
 def one(batch: int, steps: int, precision: Any) -> dict[str, float]:
     """The median step in this process, the share of it that the system takes, and the memory."""
     settings = Settings(
         budget=Budget(steps=steps), device="cpu", threads=1, model="wrn-28-2",
         precision=precision, evaluations=1,
     )  # fmt: skip
-    trainer = Timed(pictures(3, 32), None, settings)
+    trainer = timed(Trainer)(pictures(3, 32), None, settings)
     FixMatch(batch=batch, ratio=7).fit(trainer.data, trainer)
-    walls = [one[0] for one in trainer.ends]
-    first, last = trainer.ends[0][1], trainer.ends[-1][1]
+    first, last = trainer.used[0], trainer.used[-1]
     used = (last.user - first.user) + (last.system - first.system)
     return {
-        "seconds_per_step": statistics.median(b - a for a, b in pairwise(walls)),
-        "cpu_seconds_per_step": used / (len(walls) - 1),
+        "seconds_per_step": statistics.median(b - a for a, b in pairwise(trainer.ends)),
+        "cpu_seconds_per_step": used / (len(trainer.ends) - 1),
         "system_share": (last.system - first.system) / used,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }

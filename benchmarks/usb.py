@@ -27,7 +27,7 @@ import torch
 import torchvision
 from claims.sources import folder
 
-from benchmarks.common import save
+from benchmarks.common import save, timed
 from leaven.data import Data, hide_labels, open_data
 from leaven.methods.classification.fixmatch import FixMatch
 from leaven.train import Budget, Settings, Trainer
@@ -118,17 +118,6 @@ class Usb:
         return time.perf_counter() - began
 
 
-class Timed(Trainer):
-    """A trainer that notes when each step ends."""
-
-    def update(self, *args: Any, **options: Any) -> bool:
-        moved = super().update(*args, **options)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends = [*getattr(self, "ends", []), time.perf_counter()]
-        return moved
-
-
 def ours(data: Data, device: str, precision: Any, joint: bool, steps: int) -> float:
     """The time of so many of our steps, after one that is not counted."""
     settings = Settings(
@@ -138,7 +127,7 @@ def ours(data: Data, device: str, precision: Any, joint: bool, steps: int) -> fl
         precision=precision,
         threads=torch.get_num_threads(),
     )
-    trainer = Timed(data, None, settings)
+    trainer = timed(Trainer)(data, None, settings)
     FixMatch(batch=BATCH, ratio=RATIO, joint=joint).fit(trainer.data, trainer)
     return trainer.ends[-1] - trainer.ends[0]
 
