@@ -22,7 +22,7 @@ from leaven.methods.detection.two_stage_teacher import two_stage
 from leaven.models.detection import Regions, best_overlap
 from leaven.quality.detection import match_boxes
 from leaven.train import BoxTrainer, Budget, Settings
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 Figures = Callable[[Any, BoxRun], dict[str, float]]
 """(method, finished run) -> values by name."""

@@ -18,7 +18,7 @@ from leaven.models.ensemble import SideBySide
 from leaven.models.mixture import MeanProbs
 from leaven.select import fixed_threshold
 from leaven.train import Budget, Recipe, Settings, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 EPOCHS = 80
 EVERY = 5

@@ -25,7 +25,7 @@ from leaven.methods.classification.temporal_ensembling import TemporalEnsembling
 from leaven.methods.classification.vat import VAT
 from leaven.models import Headed
 from leaven.train import EMA, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 SMALL = {"batch": 16, "ratio": 2}
 ALL = [PiModel, TemporalEnsembling, MeanTeacher, VAT, ICT, MixMatch, ReMixMatch]

@@ -19,7 +19,7 @@ from leaven.data.dataset import T
 from leaven.draws import Draws
 from leaven.methods.base import Method
 from leaven.train import EMA, Engine, Optimizer, Recipe
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 E = TypeVar("E", bound=Engine[Any])
 N = TypeVar("N", bound=nn.Module)

@@ -7,10 +7,11 @@ from leaven.train.averaging import (
     from_student,
     refresh_batch_norm,
 )
+from leaven.train.batch import Batch
 from leaven.train.box_trainer import BoxTrainer
 from leaven.train.budget import Budget
 from leaven.train.checkpoint import Checkpoints
-from leaven.train.engine import Batch, Engine
+from leaven.train.engine import Engine
 from leaven.train.keep import Keep
 from leaven.train.optimizer import Optimizer, Recipe
 from leaven.train.picture_trainer import PictureTrainer

@@ -13,7 +13,6 @@ import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -21,7 +20,7 @@ import torch
 from accelerate.utils import gather, reduce
 from torch import Tensor, nn
 
-from leaven.data import Data, ImageSet, Sample, Stream
+from leaven.data import Data, ImageSet, Stream
 from leaven.data.dataset import T
 from leaven.draws import Draws
 from leaven.errors import RunError
@@ -29,6 +28,7 @@ from leaven.labels import LabelStore
 from leaven.models.files import WEIGHTS
 from leaven.models.weights import read_weights
 from leaven.quality import Health
+from leaven.train.batch import Batch
 from leaven.train.checkpoint import Checkpoints
 from leaven.train.curves import step_curves
 from leaven.train.guard import BufferGuard
@@ -52,24 +52,6 @@ class Stateful(Protocol):
     def state_dict(self) -> Any: ...
 
     def load_state_dict(self, state: Any) -> Any: ...
-
-
-@dataclass
-class Batch:
-    """The batches of one step, as attributes by the names of their streams.
-
-    ``step`` counts from 0 in this loop; ``progress`` in [0, 1) is the spent share of its budget.
-    """
-
-    step: int
-    progress: float
-    streams: dict[str, Sample]
-
-    def __getattr__(self, name: str) -> Sample:
-        streams = self.__dict__.get("streams", {})
-        if name not in streams:
-            raise AttributeError(f"this loop has no stream {name!r}")
-        return streams[name]
 
 
 class Engine(ABC, Generic[T]):

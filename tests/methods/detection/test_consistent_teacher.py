@@ -23,7 +23,7 @@ from leaven.methods.detection.teacher import PseudoBoxes, Step
 from leaven.methods.loop import Run
 from leaven.models.detection import AlignedRetina, Detections, OneStage
 from leaven.train import BoxTrainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 SMALL: dict[str, Any] = {"batch": 2, "ratio": 1, "ema": 0.9, "burn_in": 0.25}
 NET: dict[str, Any] = {"widths": (8, 16, 16, 16), "channels": 16}

@@ -11,7 +11,7 @@ from leaven.data import Data
 from leaven.data.pixel_maps import PixelMaps
 from leaven.methods.loop import Run
 from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 from leaven.train.pixel_trainer import PixelTrainer
 
 

@@ -20,7 +20,7 @@ from leaven.methods.segmentation.entropy_teacher import EntropyTeacher
 from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
 from leaven.methods.segmentation.fst import FSTDeep, FSTWide
 from leaven.train import EMA, Optimizer, Recipe, Rollback
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 from leaven.train.pixel_trainer import PixelTrainer
 
 RATE, DECAY = 0.25, 0.75

@@ -27,7 +27,7 @@ from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.methods.segmentation.weak_strong import Believed, Step, WeakStrong
 from leaven.select import MovingThreshold, fixed_threshold
 from leaven.train import Recipe
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 from leaven.train.pixel_trainer import PixelTrainer
 
 THRESHOLD = 0.4

@@ -17,7 +17,7 @@ from leaven.models import unmoved_statistics
 from leaven.refine import RelativeAlignment
 from leaven.select import relative_threshold
 from leaven.train import Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 LABELLED = ("labelled", "labelled_strong")
 

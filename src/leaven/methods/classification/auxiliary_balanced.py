@@ -16,7 +16,7 @@ from leaven.methods.classification.weak_strong import Plugin, Step
 from leaven.models import Headed, perceptron, with_head
 from leaven.models.classifier import Classifier
 from leaven.select import fixed_threshold, keep_mask, keep_probability
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class ABC(Plugin):

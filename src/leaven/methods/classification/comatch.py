@@ -17,7 +17,7 @@ from leaven.methods.classification.weak_strong import Step, WeakStrong
 from leaven.models import Classifier, perceptron
 from leaven.refine import AlignmentQueue, NeighbourMemory
 from leaven.train import Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class CoMatch(WeakStrong):

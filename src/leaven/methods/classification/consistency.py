@@ -18,7 +18,7 @@ from leaven.methods.classification.few_labels import HeadedFewLabels
 from leaven.models import Headed
 from leaven.models.statistics import unmoved_statistics
 from leaven.train import EMA, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 @dataclass

@@ -14,7 +14,7 @@ from leaven.learn import all_turns, cross_entropy, feature_distance_loss
 from leaven.methods.base import Card
 from leaven.methods.classification.weak_strong import Step, WeakStrong
 from leaven.models import Classifier, last_maps, perceptron
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class CRMatch(WeakStrong):

@@ -12,7 +12,7 @@ from leaven.draws import Draws
 from leaven.learn import cross_entropy, linear_ramp
 from leaven.methods.base import Card
 from leaven.methods.classification.weak_strong import Seen, Step, WeakStrong, look
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class PseudoLabel(WeakStrong):

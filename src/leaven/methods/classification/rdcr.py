@@ -21,7 +21,7 @@ from leaven.methods.classification.noisy_labels import NoisyLabels
 from leaven.models import Headed, perceptron
 from leaven.refine import mix_given
 from leaven.train import EMA, Recipe, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class RDCR(NoisyLabels):

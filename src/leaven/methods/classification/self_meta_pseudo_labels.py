@@ -18,7 +18,7 @@ from leaven.propose import draw_labels
 from leaven.refine import sharpen
 from leaven.select import fixed_threshold
 from leaven.train import EMA, Optimizer, Recipe, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 class SelfMetaPseudoLabels(OnlineFewLabels):

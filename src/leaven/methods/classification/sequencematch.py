@@ -15,7 +15,7 @@ from leaven.methods.base import Card
 from leaven.methods.classification.flexmatch import FlexMatch
 from leaven.methods.classification.weak_strong import Step
 from leaven.select import fixed_threshold
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 PAIRS = (("weak", "medium"), ("medium", "strong"), ("weak", "strong"))
 """A view and the one that learns from it."""

@@ -31,7 +31,7 @@ from leaven.models import PatchCritic, Translator, build_model, mixture
 from leaven.models.classifier import Classifier
 from leaven.propose import ItemAverage, certain_vote, label_pass
 from leaven.train import BestWeights, Optimizer, Recipe, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from leaven.models import Headed, capture
 from leaven.models.classifier import Classifier
 from leaven.select import fixed_threshold
 from leaven.train import EMA, Trainer
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 
 Part = TypeVar("Part", bound=nn.Module)
 

@@ -21,7 +21,7 @@ from leaven.methods.loop import Run
 from leaven.methods.segmentation.few_maps import FewMaps, FittedPixels, PixelRun
 from leaven.models.segmentation import Segmenter
 from leaven.train import EMA, Optimizer, WeightAverage
-from leaven.train.engine import Batch
+from leaven.train.batch import Batch
 from leaven.train.pixel_trainer import PixelTrainer
 from leaven.train.rollback import Rollback
 
