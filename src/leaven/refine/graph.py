@@ -25,7 +25,7 @@ def neighbour_graph(
     weights: Weights = "gaussian",
     bandwidth: float | None = None,
     search: Search = "auto",
-    probes: int = 8,
+    probes: int = 7,
     threads: int | None = None,
     seed: int = 0,
 ) -> Tensor:

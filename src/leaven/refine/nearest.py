@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,10 +20,13 @@ EXACT_UP_TO = 10_000
 
 _POINTS_PER_CELL = 20
 _ROUNDS = 4
+_MEAN_AT_MOST = 500
+"""Of the sizes of cells: larger ones leave no room in the cache for their distances."""
 _LARGEST = 4
 """No cell is larger than so many times the mean; a crowd of equal rows is cut into several."""
 _GROUPS = 64
 _CHUNK = 65_536
+_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
 
 
 class Neighbours(NamedTuple):
@@ -44,14 +47,14 @@ def nearest_neighbours(
     *,
     metric: Metric = "euclidean",
     search: Search = "auto",
-    probes: int = 8,
+    probes: int = 7,
     threads: int | None = None,
     seed: int = 0,
 ) -> Neighbours:
     """The ``count`` nearest other rows of each row.
 
-    ``exact`` compares every pair. ``cells`` divides the rows by k-means into ``2 sqrt(n)`` cells
-    and compares the rows of a cell, all at once, with those of the nearest cells that hold
+    ``exact`` compares every pair. ``cells`` divides the rows by k-means into ``sqrt(n)`` cells
+    (n / 500 where that is more) and compares the rows of a cell, all at once, with those of the nearest cells that hold
     ``probes`` times the mean size of a cell; a neighbour beyond these is missed. Larger ``probes``
     miss fewer and take longer in proportion. ``auto`` is exact up to 10,000 rows.
 
@@ -108,6 +111,24 @@ def _prepared(rows: Tensor, metric: Metric) -> np.ndarray:
     return table
 
 
+class _Cells(NamedTuple):
+    """Rows dealt into cells, and the cells next to one another.
+
+    Attributes:
+        order: (n,) the numbers of the rows, those of a cell after one another.
+        ends: of C + 1 places, where a cell begins in ``order``, and the end.
+        around: the cells that the rows of each cell are compared with, itself first.
+    """
+
+    order: np.ndarray
+    ends: list[int]
+    around: list[list[int]]
+
+    def slices(self, cell: int) -> list[slice]:
+        """Where the rows that those of ``cell`` are compared with lie in ``order``."""
+        return [slice(self.ends[one], self.ends[one + 1]) for one in self.around[cell]]
+
+
 def _by_cells(
     faiss: Any, table: np.ndarray, count: int, probes: int, threads: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -116,16 +137,21 @@ def _by_cells(
 
     squares = np.empty((len(table), count), dtype=np.float32)
     index = np.empty((len(table), count), dtype=np.int64)
-    cells = list(_cells(faiss, table, count, probes, seed))
+    cells = _cells(faiss, table, count, probes, seed)
+    # The rows of a cell lie side by side: whole pieces of memory are read and not row after row.
+    ordered = table[cells.order]
 
     def begin() -> None:
         faiss.omp_set_num_threads(1)
 
-    def compare(cell: tuple[np.ndarray, np.ndarray]) -> None:
-        own, others = cell
-        first, second = table[own], table[others]
-        found = _least(first, second, count)
-        near, place = faiss.knn(first, second, count) if found is None else found
+    def compare(cell: int) -> None:
+        slices = cells.slices(cell)
+        found = _least(ordered, slices, count)
+        if found is None:
+            second = np.concatenate([ordered[one] for one in slices])
+            found = faiss.knn(ordered[slices[0]], second, count)
+        near, place = found
+        own, others = cells.order[slices[0]], np.concatenate([cells.order[one] for one in slices])
         squares[own], index[own] = near, others[place]
 
     # A thread per cell and not several on each: the cells are many and small.
@@ -133,56 +159,61 @@ def _by_cells(
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(threads, "leaven-neighbours", begin) as pool,
     ):
-        for _ in pool.map(compare, cells):
+        for _ in pool.map(compare, range(len(cells.around))):
             pass
     return squares, index
 
 
 def _least(
-    first: np.ndarray, second: np.ndarray, count: int
+    table: np.ndarray, slices: list[slice], count: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The ``count`` least squared distances of each row of ``first`` to those of ``second``, and
-    where; None where too many are equal, or too few are there, for a short cut to pay.
+    """The ``count`` least squared distances of each row of the first slice of ``table`` to the rows
+    of all, and where these are among them; None where too many are equal, or too few are there,
+    for a short cut to pay.
 
     The distances are one product of matrices. Of each row they are dealt into groups; the
     ``count``-th least of the least of the groups is a bound that at least ``count`` distances
     keep and few others, and only these are sorted.
     """
-    rows = -(-len(second) // _GROUPS)
-    if len(second) < 2 * _GROUPS or 2 * count > _GROUPS:
+    ends = [0, *accumulate(one.stop - one.start for one in slices)]
+    size, width = ends[-1], table.shape[1]
+    if size < 2 * _GROUPS or 2 * count > _GROUPS:
         return None
+    rows = -(-size // _GROUPS)
+    first = table[slices[0]]
     middle = first.mean(0)  # Small numbers lose less in |x|^2 - 2 x y + |y|^2.
-    first, second = first - middle, second - middle
-    own = np.einsum("ij,ij->i", first, first)
-    left = np.concatenate([-2 * first, np.ones((len(first), 1), np.float32)], axis=1)
-    right = np.zeros((rows * _GROUPS, left.shape[1]), np.float32)
-    right[: len(second), :-1] = second
-    right[: len(second), -1] = np.einsum("ij,ij->i", second, second)
-    right[len(second) :, -1] = np.inf
+    right = np.empty((rows * _GROUPS, width + 1), np.float32)
+    second = right[:size, :width]
+    for (begin, end), one in zip(pairwise(ends), slices, strict=True):
+        np.subtract(table[one], middle, out=second[begin:end])
+    np.einsum("ij,ij->i", second, second, out=right[:size, width])
+    right[size:, :width], right[size:, width] = 0, np.inf
+    own = right[: len(first), width]
+    left = -2 * right[: len(first)]
+    left[:, width] = 1
     gaps = left @ right.T
     least = gaps.reshape(len(first), rows, _GROUPS).min(1)
-    bound = np.partition(least, count - 1, axis=1)[:, count - 1 : count]
-    kept = np.flatnonzero(gaps <= bound)
+    least.partition(count - 1, axis=1)
+    kept = np.flatnonzero(gaps <= least[:, count - 1 : count])
     if len(kept) > 3 * count * len(first):
         return None
     row, column = np.divmod(kept, gaps.shape[1])
-    starts = np.searchsorted(row, np.arange(len(first) + 1))
-    widest = int(np.diff(starts).max())
-    rank = np.arange(len(kept)) - starts[row]
-    values = np.full((len(first), widest), np.inf, np.float32)
-    places = np.zeros((len(first), widest), np.int64)
-    values[row, rank], places[row, rank] = gaps.ravel()[kept], column
-    order = np.argsort(values, axis=1)[:, :count]
-    near = np.take_along_axis(values, order, 1) + own[:, None]
-    return near, np.take_along_axis(places, order, 1)
+    each = np.bincount(row, minlength=len(first))
+    rank = np.arange(len(kept)) - np.repeat(np.cumsum(each) - each, each)
+    # Bits of numbers that are not negative are in the order of the numbers: one key sorts the
+    # distances and brings the places along.
+    values = np.abs(np.maximum(gaps.ravel()[kept] + own[row], 0))
+    keys = np.full((len(first), int(each.max())), np.iinfo(np.uint64).max)
+    keys[row, rank] = values.view(np.uint32).astype(np.uint64) << _HALF | column.astype(np.uint64)
+    keys.sort(axis=1)
+    keys = keys[:, :count]
+    return (keys >> _HALF).astype(np.uint32).view(np.float32), (keys & _LOW).astype(np.int64)
 
 
-def _cells(
-    faiss: Any, table: np.ndarray, count: int, probes: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rows of each cell, and the rows that they are compared with, their own first."""
+def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) -> _Cells:
+    """The cells of rows, by k-means; a crowded one is cut."""
     n, width = table.shape
-    wanted = max(1, round(2 * n**0.5))
+    wanted = max(1, round(n**0.5), n // _MEAN_AT_MOST)
     means = faiss.Kmeans(
         width,
         wanted,
@@ -194,24 +225,27 @@ def _cells(
     means.train(table)
     nearest = means.index.search(table, 1)[1][:, 0]
     order = np.argsort(nearest, kind="stable")
-    ends = np.cumsum(np.bincount(nearest, minlength=wanted))
+    crowds = np.bincount(nearest, minlength=wanted)
     largest = _LARGEST * -(-n // wanted)
-    members, centres = [], []
-    for cell, piece in enumerate(np.split(order, ends[:-1])):
-        parts = [piece[i : i + largest] for i in range(0, len(piece), largest)]
-        members += parts
-        centres += [cell] * len(parts)
-    sizes = np.array([len(part) for part in members])
+    # A crowd of c rows is cut into ceil(c / largest) cells; one without rows is none.
+    cuts = -(-crowds // largest)
+    centres = np.repeat(np.arange(wanted), cuts)
+    part = np.arange(len(centres)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    begins = np.repeat(np.cumsum(crowds) - crowds, cuts) + part * largest
+    ends = np.append(begins, n)
+    sizes = np.diff(ends)
     centroids = means.centroids[centres]
     least = max(count, probes * n // wanted)
-    ranked = faiss.knn(centroids, centroids, min(len(members), 16 * probes))[1]
+    ranked = faiss.knn(centroids, centroids, min(len(sizes), 16 * probes))[1]
+    around = []
     for own, near in enumerate(ranked):
         near = np.concatenate([[own], near[near != own]])
-        enough = int(np.searchsorted(np.cumsum(sizes[near]), least)) + 1
-        others = [members[cell] for cell in near[:enough]]
-        if sizes[near[:enough]].sum() < count:
-            others = [np.arange(n)]  # The cells around are all but empty.
-        yield members[own], np.concatenate(others)
+        reached = np.cumsum(sizes[near])
+        if reached[-1] < count:  # The cells around are all but empty.
+            near = np.concatenate([[own], np.delete(np.arange(len(sizes)), own)])
+            reached = np.cumsum(sizes[near])
+        around.append(near[: int(np.searchsorted(reached, least)) + 1].tolist())
+    return _Cells(order, ends.tolist(), around)
 
 
 def _without_self(squares: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
