@@ -54,9 +54,10 @@ def nearest_neighbours(
     """The ``count`` nearest other rows of each row.
 
     ``exact`` compares every pair. ``cells`` divides the rows by k-means into ``sqrt(n)`` cells
-    (n / 500 where that is more) and compares the rows of a cell, all at once, with those of the nearest cells that hold
-    ``probes`` times the mean size of a cell; a neighbour beyond these is missed. Larger ``probes``
-    miss fewer and take longer in proportion. ``auto`` is exact up to 10,000 rows.
+    (n / 500 where that is more) and compares the rows of a cell, all at once, with those of the
+    nearest cells that hold ``probes`` times the mean size of a cell; a neighbour beyond these is
+    missed. Larger ``probes`` miss fewer and take longer in proportion. ``auto`` is exact up to
+    10,000 rows.
 
     Args:
         rows: (n, D) float32 or float16, on the CPU; may be memory-mapped.
