@@ -174,6 +174,16 @@ def test_no_pseudo_boxes_is_said_then_grave_then_over():
     assert feed(watch, boxes, 10, 20)[0].recovered == 30
 
 
+def test_steps_on_labels_alone_are_not_counted_among_those_without_boxes():
+    watch = box_health()
+    for _ in range(6):
+        watch.observe(losses={"supervised": torch.tensor(1.0)})
+    none = {"weight": torch.zeros(48), "boxes": torch.zeros(8, dtype=torch.int64)}
+    news = feed(watch, boxes, 4, 6, threshold=0.9, confidence=torch.full((48,), 0.31), **none)
+    assert codes(news) == ["no-pseudo-boxes"]
+    assert "No pseudo-box in 4 steps" in news[0].text
+
+
 def test_no_pseudo_boxes_in_spite_of_high_scores_looks_elsewhere():
     none = {"weight": torch.zeros(48), "boxes": torch.zeros(8, dtype=torch.int64)}
     news = feed(box_health(), boxes, 10, **none)

@@ -123,6 +123,8 @@ class Health:
             sums.threshold = threshold.detach() if isinstance(threshold, Tensor) else threshold
         if weight is not None:
             sums.weighed += weight.numel()
+        if any(one is not None for one in (weight, proposed, boxes, detections)):
+            sums.judged += 1
         if proposed is None and weight is not None:
             sums.count(torch.full_like(weight, -1, dtype=torch.long), weight)
         elif proposed is not None:
@@ -261,13 +263,13 @@ class Health:
         if nothing is not None:
             yield "few-accepted", None
         elif warm:
-            yield "few-accepted", judge.few_accepted(share, sums.steps, sums.limit)
+            yield "few-accepted", judge.few_accepted(share, sums.judged, sums.limit)
 
     def _judge_boxes(self, sums: Sums, warm: bool) -> Iterator[tuple[str, Verdict | None]]:
         barren = self._barren(sums, int(sums.boxes))
         empty = sums.looked > 0 and int(sums.detections) == 0
         if sums.looked:
-            yield "empty-teacher", judge.empty_teacher(sums.steps, warm) if empty else None
+            yield "empty-teacher", judge.empty_teacher(sums.judged, warm) if empty else None
         none = None
         if barren:
             highest = None if empty else float(sums.highest)
@@ -279,7 +281,7 @@ class Health:
 
     def _barren(self, sums: Sums, accepted: int) -> int:
         """Steps without anything accepted up to now."""
-        self._barren_steps = 0 if accepted else self._barren_steps + sums.steps
+        self._barren_steps = 0 if accepted else self._barren_steps + sums.judged
         return self._barren_steps
 
     def _judge_vanished(
@@ -295,7 +297,7 @@ class Health:
         judged = gone & (self._seen | late)
         self._seen |= accepted > 0
         if warm:
-            names, steps = self.class_names, sums.steps
+            names, steps = self.class_names, sums.judged
             verdict = judge.vanished_class(judged, accepted, self.prior, names, steps)
             yield "vanished-class", verdict
 

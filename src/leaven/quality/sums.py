@@ -14,7 +14,8 @@ class Sums:
 
     ``counts[i, k + 1]`` are the proposals of class k, accepted (i = 1) or not (i = 0); column 0 is
     for proposals without a class. ``boxes`` of ``pictures`` were accepted, ``detections`` of
-    ``looked`` at were proposed. ``by_pixel``: proposals are pixels. ``told``: the sum over
+    ``looked`` at were proposed. ``by_pixel``: proposals are pixels. Of ``steps`` so many ``judged``
+    unlabelled items; a burn-in does not. ``told``: the sum over
     ``contests`` steps of the share of patches that a critic told right.
     """
 
@@ -29,7 +30,7 @@ class Sums:
         self.dead: dict[str, Tensor] = {}
         self.threshold: Tensor | float | None = None
         self.steps = self.weighed = self.skipped = self.pictures = self.looked = 0
-        self.contests = 0
+        self.judged = self.contests = 0
         self.by_pixel = False
 
     @property
