@@ -40,7 +40,6 @@ from leaven.quality.audit.pictures import Looks, look_at
 from leaven.report.audit_page import write_audit_page
 from leaven.report.page import write_report
 from leaven.train.journal import Bar
-from leaven.train.settings import Budget
 from leaven.version import __version__
 
 log = logging.getLogger(__name__)
@@ -257,7 +256,7 @@ def _write(
 def _bar(title: str, show: bool) -> Iterator[Progress]:
     """A bar that is told (done, all)."""
     began = time.monotonic()
-    with Bar(title, Budget(steps=1), show) as bar:
+    with Bar(title, show) as bar:
         yield lambda done, count: bar.show(
             done / max(1, count), done / max(1e-9, time.monotonic() - began), f"{done} of {count}"
         )

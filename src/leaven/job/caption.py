@@ -53,7 +53,7 @@ from leaven.quality.health import Finding
 from leaven.refine.caption_cleaning import clean_caption
 from leaven.report.caption_page import write_caption_page
 from leaven.train.journal import Bar
-from leaven.train.settings import Budget, find_precision, find_processes
+from leaven.train.settings import find_precision, find_processes
 from leaven.version import __version__
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def _write(
     count = min(len(listing.names), options.limit or len(listing.names))
     todo = [row for row in range(count) if listing.names[row] not in journal.entries]
     began, done = time.monotonic(), 0
-    with Bar("captions", Budget(steps=1), show) as bar:
+    with Bar("captions", show) as bar:
         for rows, pictures in _opened(listing, todo, options.batch):
             given = [listing.said.texts[row] if options.use_raw else "" for row in rows]
             names = [listing.names[row] for row in rows]

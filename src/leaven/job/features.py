@@ -26,7 +26,7 @@ from leaven.job.config import RunConfig
 from leaven.methods import Method
 from leaven.models import Backbone, load_backbone
 from leaven.train.journal import Bar
-from leaven.train.settings import Budget, find_processes
+from leaven.train.settings import find_processes
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def featured(
     backbone = load_backbone(config.features, data.shape, weights=config.weights).to(device)
     file = feature_file(config, folder)
     began = time.monotonic()
-    with Bar("features", Budget(steps=1), show) as bar:
+    with Bar("features", show) as bar:
 
         def tell(done: int, count: int) -> None:
             rate = done / max(1e-9, time.monotonic() - began)

@@ -291,7 +291,7 @@ class Engine(ABC, Generic[T]):
         self._loop_began = time.monotonic() - spent
         # As the step before left it, so that a resumed run measures at the same steps.
         evaluated = int(budget.progress(max(0, step - 1), spent) * self.settings.evaluations)
-        with Bar(name, budget, self.settings.show and self.is_main) as bar:
+        with Bar(name, self.settings.show and self.is_main) as bar:
             while (progress := self._spent(budget, step, most)) < 1:
                 self._progress = progress
                 self._guard.remember()

@@ -7,14 +7,13 @@ import logging
 import math
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-from leaven.train.budget import Budget
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +85,9 @@ def _plain(value: float | int | str | None) -> float | int | str | None:
 class Bar:
     """A progress bar with rate and remaining time; on something that is no terminal, log lines."""
 
-    def __init__(self, title: str, budget: Budget, shown: bool) -> None:
-        self.title, self.budget = title, budget
+    def __init__(self, title: str, shown: bool) -> None:
+        self.title = title
+        self._begun: tuple[float, float] | None = None
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._logs = shown and not sys.stderr.isatty()
@@ -121,9 +121,19 @@ class Bar:
 
     def show(self, progress: float, rate: float, note: str) -> None:
         """Moves the bar: ``progress`` in [0, 1], ``rate`` in images per second."""
-        text = f"{rate:,.0f} images/s"
+        text, now = f"{rate:,.0f} images/s", time.monotonic()
+        self._begun = self._begun or (now, progress)
         if self._progress is not None:
             self._progress.update(self._task, completed=progress, rate=text, note=note)
-        elif self._logs and time.monotonic() - self._last_log > 15:
-            self._last_log = time.monotonic()
-            log.info("%s: %3.0f%%, %s, %s", self.title, 100 * progress, text, note)
+        elif self._logs and now - self._last_log > 15:
+            self._last_log = now
+            said = (f"{100 * progress:3.0f}%", text, self._left(now, progress), note)
+            log.info("%s: %s", self.title, ", ".join(filter(None, said)))
+
+    def _left(self, now: float, progress: float) -> str:
+        """The time that the rest takes at the mean pace up to now, empty where that is not known."""
+        begun, start = self._begun or (now, progress)
+        if progress <= start:
+            return ""
+        seconds = (now - begun) * (1 - progress) / (progress - start)
+        return f"{timedelta(seconds=round(seconds))} left"

@@ -27,7 +27,7 @@ from leaven.data.caption_features import (
 from leaven.labels.described import Described
 from leaven.models.generation import Latents, Words, latents_of, words_of
 from leaven.refine import clean_caption
-from leaven.train import Budget, PictureTrainer
+from leaven.train import PictureTrainer
 from leaven.train.journal import Bar
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ class FeatureFiles:
         return self._text
 
     def _told(self, name: str) -> Callable[[int, int], None]:
-        bar, began = Bar(name, Budget(steps=1), self.trainer.settings.show), time.monotonic()
+        bar, began = Bar(name, self.trainer.settings.show), time.monotonic()
         bar.__enter__()
 
         def tell(done: int, count: int) -> None:
