@@ -148,7 +148,7 @@ def roi_gradient(model: TwoStage, images: Tensor, labels: BoxLabels) -> float:
     """What the second stage learns of these pictures, with the dropout of one seed."""
     model.zero_grad()
     torch.manual_seed(0)
-    losses = detector_losses(model, images, labels, Draws(0), rpn_ignores=False)
+    losses = detector_losses(model, images, labels, Draws(0), propose_ignored=True)
     (losses["roi_class"] + losses["roi_box"]).backward()
     gradient = model.box.class_logits.weight.grad
     return 0.0 if gradient is None else float(gradient.abs().sum())
@@ -167,11 +167,10 @@ def test_what_lies_on_ignore_regions_has_no_loss_in_the_second_stage(
     assert roi_gradient(model, images, ignored) == 0
     # Without the flag's row the same proposals are background.
     assert roi_gradient(model, images, labels.keep(labels.crowd)) > 0
-    # The proposal network does not know of the regions.
-    torch.manual_seed(0)
+    # To the proposal network the regions are things, and without the rule they have no loss.
     of_rpn = [
-        detector_losses(model, images, some, Draws(0), rpn_ignores=rule)["rpn_objectness"]
-        for some, rule in ((ignored, False), (labels.keep(labels.crowd), True), (ignored, True))
+        detector_losses(model, images, some, Draws(0), propose_ignored=rule)["rpn_objectness"]
+        for some, rule in ((ignored, True), (labels, False), (ignored, False))
     ]
     assert of_rpn[0] == of_rpn[1] and of_rpn[0] != of_rpn[2]
 

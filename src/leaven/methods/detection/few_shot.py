@@ -276,7 +276,7 @@ def detector_losses(
     draws: Draws,
     *,
     absent: Tensor | None = None,
-    rpn_ignores: bool = True,
+    propose_ignored: bool = False,
 ) -> dict[str, Tensor]:
     """The losses of a two-stage detector whose second stage passes over ignore regions.
 
@@ -285,13 +285,15 @@ def detector_losses(
 
     Args:
         absent: (K,) bool, classes that take no part in the softmax; no box is of one.
-        rpn_ignores: whether the proposal network passes over them too, by the rule of COCO's
-            crowds; else what lies there is background to it, as in the published code of 034.
+        propose_ignored: whether an ignore region is a thing to the proposal network, as in the
+            published code of 034, so that what may lie there is still looked at; else it passes
+            over them, by the rule of COCO's crowds.
     """
     things, ignored = labels.keep(~labels.crowd), labels.keep(labels.crowd)
     features = model.features(images)
     anchors = model.rpn(features)
-    losses = model.rpn_losses(anchors, labels if rpn_ignores else things, draws)
+    proposed = replace(labels, crowd=torch.zeros_like(labels.crowd)) if propose_ignored else labels
+    losses = model.rpn_losses(anchors, proposed, draws)
     regions = model.propose(anchors)
     regions = regions.keep(best_overlap(regions, ignored) <= model.rules.threshold)
     chosen = model.sample(regions, things, draws)

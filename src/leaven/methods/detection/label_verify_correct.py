@@ -63,7 +63,7 @@ class LabelVerifyCorrect(FewShot):
        on noisy copies of base boxes, then of shots with its backbone fixed, moves what was verified.
     4. **Train.** D0 goes on, whole, on base boxes, shots and new boxes. Ignore regions that overlap a
        box by an IoU of ``free_overlap`` or more are deleted; in the second stage what lies on the
-       others has no loss. The proposal network does not know of them.
+       others has no loss. To the proposal network they are things, as in the published code.
 
     ``descriptor`` names a frozen encoder with published weights, as the paper's
     ``timm:vit_small_patch8_224.dino``, or the folder of a run. Without one a small net learns by
@@ -267,7 +267,7 @@ class LabelVerifyCorrect(FewShot):
         model.load_state_dict(detector.state_dict())
         labels = self.training_labels(data, sources)
         images = replace(data.train, labels=labels).subset(labels.known)
-        loss = partial(detector_losses, rpn_ignores=False)
+        loss = partial(detector_losses, propose_ignored=True)
         self.learn(
             trainer, model, images, "final", self.final_length, self.recipe, loss, watch=model
         )
