@@ -28,7 +28,8 @@ SMALL: dict[str, Any] = {
     "box": {"dropout": 0.2},
 }
 FINE = Recipe(optimizer="adamw", lr=1e-3, weight_decay=1e-4, schedule="poly", clip=10)
-# Lengths are steps here: the budget of a run is their sum.
+# Lengths are steps here: the budget of a run is their sum. The score is that from which, on the
+# training photos of a seed that is not used, boxes of new classes were many and nearly all right.
 METHOD: dict[str, Any] = {
     "novel": NOVEL,
     "base_length": 1000,
@@ -37,7 +38,8 @@ METHOD: dict[str, Any] = {
     "descriptor_length": 200,
     "correct_length": 400,
     "correct_shots_length": 200,
-    "final_length": 600,
+    "final_length": 1000,
+    "score": 0.3,
     "mosaic": 0.2,
     "fine_recipe": FINE,
 }
@@ -149,9 +151,10 @@ CLAIM = Claim(
     setting="BCCD blood cells at 120x160, 205 photos with all boxes of red cells and 5 of white "
     "cells and of platelets each, rcnn-small of widths 16-32-64-96 with 32 channels and a dropout of "
     "0.2, no trained weights, mosaics with probability 0.2. Steps of 4 photos: 1000 on red cells, 100 "
-    "for the outputs of the new cells, 1000 on shots, 400 and 200 for the corrector, 600 at the end; "
+    "for the outputs of the new cells, 1000 on shots, 400 and 200 for the corrector, 1000 at the end; "
     "a descriptor learns 200 steps on crops. "
-    "naive: all boxes with a score of 0.8 or more.",
+    "Boxes with a score of 0.3 or more are candidates: after so few steps hardly one has 0.8. naive: "
+    "all of them.",
     variants={name: variant(name) for name in ("few-shot", "naive", "label-verify-correct")},
     expect=(
         Level("label-verify-correct", 10.0, metric="precision_gain"),

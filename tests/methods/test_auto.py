@@ -50,6 +50,12 @@ def test_a_short_run_on_labels_alone_spends_no_pilot() -> None:
     assert trainer.step == 6 and trainer.available == 1
 
 
+def test_unequal_classes_get_a_method_for_them() -> None:
+    choice = choose(replace(PLAIN, labels=20, least=2, imbalance=20))
+    assert choice.method == "tras" and "20 times" in choice.reason
+    assert choose(replace(PLAIN, imbalance=9)).method == "fixmatch"
+
+
 def test_rows_of_features_get_a_method_without_views() -> None:
     choice = choose(Evidence(labels=4, least=4, imbalance=1, unlabelled=30, views=False))
     assert not find_method(choice.method).needs_views
