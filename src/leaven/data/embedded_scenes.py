@@ -14,7 +14,7 @@ SCENES = "scenes"
 COUNT = 800
 """How many there are."""
 
-LABELLED = 24
+LABELLED = 100
 """So many keep their labels where nobody says how many."""
 
 

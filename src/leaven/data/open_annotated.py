@@ -67,7 +67,7 @@ def open_annotated(
         annotations: a file of annotations for a folder of pictures.
         labelled: for an experiment: keep the labels of so many pictures and hide the others, which
             are then the truth to measure against. Every class is among them where that is possible.
-            24 of the scenes where it is None.
+            100 of the scenes where it is None.
         image_size: the side of the pictures, or height and width; else their own where they have
             one size up to 256, and their aspect with a longer side of 256 where not.
         seed: of all choices, at least 0.
