@@ -22,7 +22,7 @@ EMBEDDED, DEFAULT = "embedded", "default"
 USUAL: dict[str, tuple[str, str]] = {
     "classification": ("digits", "fixmatch"),
     "segmentation": ("scenes", "unimatch"),
-    "detection": ("scenes", "soft-teacher"),
+    "detection": ("scenes", "certainty-aware"),
     "instance": ("scenes", "pais"),
     "translation": ("scenes", "pix2pix"),
     "text-to-image": ("scenes", "pixart-alpha"),
