@@ -163,5 +163,8 @@ CLAIM = Claim(
         Gain("label-verify-correct", "few-shot", 5.0, metric="novel_ap50"),
         Gain("label-verify-correct", "few-shot", -1.0, metric="base_ap50"),
     ),
+    note="Candidates are right in 89 of 100 cases here, so that neighbours have little to weed out. With "
+    "0.8 as the score there were 14 candidates in 205 photos, and the last training forgot the new "
+    "cells (9.5 %, the few-shot detector 46.1 %; measured before, by the same seeds).",
     metric="novel_ap50",
 )
