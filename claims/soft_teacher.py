@@ -52,8 +52,11 @@ CLAIM = Claim(
     "and labels alone 44.7: after so short a training few red cells have a score of 0.9, and they fill "
     "these photos, so that proposals learn that they are nothing. The sheet's 800 to 1200 steps leave "
     "1.5 points AP50 between ten photos and all (on that seed); in 2000 ten photos are overfitted. "
-    "What does not show: boxes of a spread under 0.02 lie worse than as many of the highest score (IoU "
-    "61 against 80), and the teacher takes missed cells for background in most cases.",
+    "What does not show: the teacher takes missed cells for background in most cases, and boxes of a "
+    "spread under 0.02 lie worse than as many of the highest score (IoU 61 against 80). On that seed, "
+    "after 1000 steps, the spread of nearly all boxes is 0.01 to 0.05 and says little of their places "
+    "(rank correlation with the IoU 0.14, of the score 0.49), and of those under 0.02 four in ten are "
+    "cut by the border, whose side does not move (their IoU 57, inside 62).",
     budget=BUDGET,
     model="rcnn-small",
     options=SMALL,

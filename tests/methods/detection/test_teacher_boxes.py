@@ -16,10 +16,12 @@ from leaven.data.transforms import Geometry
 from leaven.errors import ModelError
 from leaven.labels import BoxLabels
 from leaven.methods import Fitted, find_method
+from leaven.methods.detection.certainty_aware import CertaintyAware
 from leaven.methods.detection.few_boxes import BoxRun
 from leaven.methods.detection.mean_teacher import MeanTeacher
 from leaven.methods.detection.soft_teacher import SoftTeacher
 from leaven.methods.detection.teacher import PseudoBoxes, TeacherBoxes, true_classes
+from leaven.methods.detection.two_stage_teacher import TwoStageTeacher
 from leaven.methods.detection.unbiased_teacher import UnbiasedTeacher
 from leaven.train import BoxTrainer
 
@@ -229,13 +231,14 @@ def test_labelled_pictures_come_strong_and_weak(trainer: BoxTrainer) -> None:
 # -- runs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", [SoftTeacher(), CertaintyAware()])
 @pytest.mark.parametrize("model", ["retina-small", "maskrcnn-small"])
 def test_detectors_of_another_kind_are_refused(
-    model: str, boxes_data: Data[BoxLabels], box_trainer_for: Make
+    model: str, method: TwoStageTeacher, boxes_data: Data[BoxLabels], box_trainer_for: Make
 ) -> None:
     trainer = box_trainer_for(without_masks(boxes_data), 2, model=model)
     with pytest.raises(ModelError, match="stages"):
-        SoftTeacher().fit(trainer.data, trainer)
+        method.fit(trainer.data, trainer)
 
 
 def test_any_detector_does_for_the_mean_teacher(

@@ -25,7 +25,15 @@ class TwoStageTeacher(TeacherBoxes):
         return trainer.model()
 
     def student(self, trainer: BoxTrainer) -> Detector:
-        model = self.network(trainer)
+        try:
+            model = self.network(trainer)
+        except ModelError:
+            # A detector of another kind does not know the options that the method asks for.
+            self._checked(trainer.model())
+            raise
+        return self._checked(model)
+
+    def _checked(self, model: Detector) -> Detector:
         if not isinstance(model, TwoStage) or model.mask is not None:
             raise ModelError(
                 f"{self.card.title} learns with both stages of a detector of boxes, and "
