@@ -36,7 +36,7 @@ class TwoStageTeacher(TeacherBoxes):
     def _checked(self, model: Detector) -> Detector:
         if not isinstance(model, TwoStage) or model.mask is not None:
             raise ModelError(
-                f"{self.card.title} learns with both stages of a detector of boxes, and "
+                f"{self.card.name} learns with both stages of a detector of boxes, and "
                 f"{model.spec.name!r} is another kind.",
                 "'rcnn-small' or 'torchvision:fasterrcnn_resnet50_fpn'",
                 "Choose one of these models, or the method 'mean-teacher', which takes any.",
