@@ -101,7 +101,8 @@ def test_the_least_distances_are_those_of_all() -> None:
     rows = clusters(900, width=5, seed=7)[0] + 100
     slices = [slice(500, 540), slice(0, 300), slice(540, 900)]
     second = torch.cat([rows[one] for one in slices])
-    found = _least(rows.numpy(), slices, 9)
+    space = np.empty(40 * 704, np.float32)
+    found = _least(rows.numpy(), slices, 9, space)
     assert found is not None
     pairs = torch.cdist(second[:40].double(), second.double()).square()
     near = pairs.topk(9, largest=False)
@@ -110,8 +111,8 @@ def test_the_least_distances_are_those_of_all() -> None:
         torch.from_numpy(found[0]).double(), near.values, rtol=1e-4, atol=1e-3
     )
     equal = np.zeros((700, 5), np.float32)
-    assert _least(equal, [slice(0, 40), slice(40, 700)], 9) is None
-    assert _least(rows.numpy(), [slice(0, 40), slice(40, 100)], 9) is None
+    assert _least(equal, [slice(0, 40), slice(40, 700)], 9, space) is None
+    assert _least(rows.numpy(), [slice(0, 40), slice(40, 100)], 9, space) is None
 
 
 @pytest.mark.parametrize("search", ["exact", "cells"])
@@ -139,6 +140,13 @@ def test_bad_input_of_the_search() -> None:
             nearest_neighbours(rows, count, probes=probes)
     rows[3, 2] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
+        nearest_neighbours(rows, 3)
+    for value in (torch.inf, -torch.inf):
+        rows[3, 2] = value
+        with pytest.raises(ValueError, match="not finite"):
+            nearest_neighbours(rows, 3)
+    rows[3, 2] = -1e19
+    with pytest.raises(ValueError, match="values up to 1e\\+19 .* scale them down"):
         nearest_neighbours(rows, 3)
 
 

@@ -25,7 +25,7 @@ def neighbour_graph(
     weights: Weights = "gaussian",
     bandwidth: float | None = None,
     search: Search = "auto",
-    probes: int = 7,
+    probes: int = 6,
     threads: int | None = None,
     seed: int = 0,
 ) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +27,10 @@ _LARGEST = 4
 """No cell is larger than so many times the mean; a crowd of equal rows is cut into several."""
 _GROUPS = 64
 _CHUNK = 65_536
-_HALF, _LOW = np.uint64(32), np.uint64(2**32 - 1)
+_PLACE_BITS, _VALUE_BITS = 22, 31
+"""Of a key that sorts distances; what is left numbers the rows of a cell, 2048 at most."""
+_VALUE, _ROW = np.uint64(_PLACE_BITS), np.uint64(_PLACE_BITS + _VALUE_BITS)
+_PLACES, _VALUES = np.uint64((1 << _PLACE_BITS) - 1), np.uint64((1 << _VALUE_BITS) - 1)
 
 
 class Neighbours(NamedTuple):
@@ -47,7 +51,7 @@ def nearest_neighbours(
     *,
     metric: Metric = "euclidean",
     search: Search = "auto",
-    probes: int = 7,
+    probes: int = 6,
     threads: int | None = None,
     seed: int = 0,
 ) -> Neighbours:
@@ -103,9 +107,15 @@ def nearest_neighbours(
 def _prepared(rows: Tensor, metric: Metric) -> np.ndarray:
     """The rows as contiguous float32, of length 1 for cosine."""
     table = np.ascontiguousarray(rows.detach().numpy(), dtype=np.float32)
-    finite = all(np.isfinite(table[i : i + _CHUNK]).all() for i in range(0, len(table), _CHUNK))
-    if not finite:
+    parts = [table[i : i + _CHUNK] for i in range(0, len(table), _CHUNK)]
+    largest = np.max([np.abs(part).max() for part in parts])
+    if not np.isfinite(largest):
         raise ValueError("rows with values that are not finite have no neighbours")
+    if 4 * table.shape[1] * float(largest) ** 2 > np.finfo(np.float32).max:
+        raise ValueError(
+            f"rows with values up to {largest:.2g} have squared distances that float32 cannot hold; "
+            "scale them down"
+        )
     if metric == "cosine":
         length = np.linalg.norm(table, axis=1, keepdims=True)
         table = table / np.maximum(length, np.finfo(np.float32).tiny)
@@ -129,44 +139,54 @@ class _Cells(NamedTuple):
         """Where the rows that those of ``cell`` are compared with lie in ``order``."""
         return [slice(self.ends[one], self.ends[one + 1]) for one in self.around[cell]]
 
+    def most_pairs(self) -> int:
+        """The most pairs of rows of a cell and rows that they are compared with, in groups."""
+        sizes = np.diff(self.ends)
+        return max(int(sizes[near[0]]) * _in_groups(int(sizes[near].sum())) for near in self.around)
+
 
 def _by_cells(
     faiss: Any, table: np.ndarray, count: int, probes: int, threads: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances and positions, (n, count) each, nearest first, with the rows themselves."""
-    from threadpoolctl import threadpool_limits
-
     squares = np.empty((len(table), count), dtype=np.float32)
     index = np.empty((len(table), count), dtype=np.int64)
     cells = _cells(faiss, table, count, probes, seed)
     # The rows of a cell lie side by side: whole pieces of memory are read and not row after row.
     ordered = table[cells.order]
+    left = iter(range(len(cells.around)))
 
-    def begin() -> None:
+    def work() -> None:
         faiss.omp_set_num_threads(1)
-
-    def compare(cell: int) -> None:
-        slices = cells.slices(cell)
-        found = _least(ordered, slices, count)
-        if found is None:
-            second = np.concatenate([ordered[one] for one in slices])
-            found = faiss.knn(ordered[slices[0]], second, count)
-        near, place = found
-        own, others = cells.order[slices[0]], np.concatenate([cells.order[one] for one in slices])
-        squares[own], index[own] = near, others[place]
+        gaps = np.empty(cells.most_pairs(), np.float32)
+        for cell in left:  # Each thread takes the next one.
+            slices = cells.slices(cell)
+            found = _least(ordered, slices, count, gaps)
+            if found is None:
+                second = np.concatenate([ordered[one] for one in slices])
+                found = faiss.knn(ordered[slices[0]], second, count)
+            near, place = found
+            own = cells.order[slices[0]]
+            others = np.concatenate([cells.order[one] for one in slices])
+            squares[own], index[own] = near, others[place]
 
     # A thread per cell and not several on each: the cells are many and small.
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(threads, "leaven-neighbours", begin) as pool,
-    ):
-        for _ in pool.map(compare, range(len(cells.around))):
-            pass
+    with _blas().limit(limits=1), ThreadPoolExecutor(threads, "leaven-neighbours") as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
     return squares, index
 
 
+@cache
+def _blas() -> Any:
+    """The libraries of linear algebra of this process; finding them takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
 def _least(
-    table: np.ndarray, slices: list[slice], count: int
+    table: np.ndarray, slices: list[slice], count: int, space: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The ``count`` least squared distances of each row of the first slice of ``table`` to the rows
     of all, and where these are among them; None where too many are equal, or too few are there,
@@ -174,41 +194,46 @@ def _least(
 
     The distances are one product of matrices. Of each row they are dealt into groups; the
     ``count``-th least of the least of the groups is a bound that at least ``count`` distances
-    keep and few others, and only these are sorted.
+    keep and few others, and only these are sorted. ``space`` is where the distances are put: fresh
+    memory for each cell would cost more than the sorting.
     """
     ends = [0, *accumulate(one.stop - one.start for one in slices)]
     size, width = ends[-1], table.shape[1]
-    if size < 2 * _GROUPS or 2 * count > _GROUPS:
+    if not 2 * _GROUPS <= size < 1 << _PLACE_BITS or 2 * count > _GROUPS:
         return None
-    rows = -(-size // _GROUPS)
-    first = table[slices[0]]
-    middle = first.mean(0)  # Small numbers lose less in |x|^2 - 2 x y + |y|^2.
-    right = np.empty((rows * _GROUPS, width + 1), np.float32)
+    own = slices[0].stop - slices[0].start
+    middle = table[slices[0]].mean(0)  # Small numbers lose less in |x|^2 - 2 x y + |y|^2.
+    right = np.empty((_in_groups(size), width + 1), np.float32)
     second = right[:size, :width]
     for (begin, end), one in zip(pairwise(ends), slices, strict=True):
         np.subtract(table[one], middle, out=second[begin:end])
-    np.einsum("ij,ij->i", second, second, out=right[:size, width])
+    squares = np.einsum("ij,ij->i", second, second, out=right[:size, width])
     right[size:, :width], right[size:, width] = 0, np.inf
-    own = right[: len(first), width]
-    left = -2 * right[: len(first)]
+    left = -2 * right[:own]
     left[:, width] = 1
-    gaps = left @ right.T
-    least = gaps.reshape(len(first), rows, _GROUPS).min(1)
-    least.partition(count - 1, axis=1)
-    kept = np.flatnonzero(gaps <= least[:, count - 1 : count])
-    if len(kept) > 3 * count * len(first):
+    gaps = space[: len(right) * own].reshape(len(right), own)
+    np.matmul(right, left.T, out=gaps)
+    least = gaps.reshape(-1, _GROUPS, own).min(0)
+    least.partition(count - 1, axis=0)
+    kept = np.flatnonzero(gaps <= least[count - 1])
+    if len(kept) > 3 * count * own:
         return None
-    row, column = np.divmod(kept, gaps.shape[1])
-    each = np.bincount(row, minlength=len(first))
-    rank = np.arange(len(kept)) - np.repeat(np.cumsum(each) - each, each)
-    # Bits of numbers that are not negative are in the order of the numbers: one key sorts the
-    # distances and brings the places along.
-    values = np.abs(np.maximum(gaps.ravel()[kept] + own[row], 0))
-    keys = np.full((len(first), int(each.max())), np.iinfo(np.uint64).max)
-    keys[row, rank] = values.view(np.uint32).astype(np.uint64) << _HALF | column.astype(np.uint64)
-    keys.sort(axis=1)
-    keys = keys[:, :count]
-    return (keys >> _HALF).astype(np.uint32).view(np.float32), (keys & _LOW).astype(np.int64)
+    place, row = np.divmod(kept, own)
+    # Bits of numbers that are not negative are in the order of the numbers: one key sorts the rows,
+    # of each its distances, and brings the places along.
+    values = np.abs(np.maximum(gaps.ravel()[kept] + squares[row], 0)).view(np.uint32)
+    keys = row.astype(np.uint64) << _ROW | values.astype(np.uint64) << _VALUE
+    keys |= place.astype(np.uint64)
+    keys.sort()
+    each = np.bincount(row, minlength=own)
+    keys = keys[(np.cumsum(each) - each)[:, None] + np.arange(count)]
+    values = (keys >> _VALUE & _VALUES).astype(np.uint32)
+    return values.view(np.float32), (keys & _PLACES).astype(np.int64)
+
+
+def _in_groups(size: int) -> int:
+    """``size`` rounded up to whole groups."""
+    return -(-size // _GROUPS) * _GROUPS
 
 
 def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) -> _Cells:

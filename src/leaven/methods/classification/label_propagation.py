@@ -53,7 +53,7 @@ class GraphLabels(FromLabels):
     search: Search = Field(
         "auto", description="exact, cells (approximate), or auto: exact up to 10,000 items"
     )
-    probes: int = Field(7, ge=1, description="how far cells are searched; more miss fewer")
+    probes: int = Field(6, ge=1, description="how far cells are searched; more miss fewer")
     class_mass: bool = Field(
         False, description="scale the classes to the spread of the given labels"
     )
