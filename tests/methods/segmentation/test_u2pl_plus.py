@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -219,11 +220,39 @@ def test_it_learns_places_from_tags(pixel_trainer_for: MakeTrainer) -> None:
     train = ImageSet(MemoryPixels(images), hidden, truth, names)
     test = dataclasses.replace(train, labels=truth)
     trainer = pixel_trainer_for(Data("halves", ("grey", "red", "green"), train, test=test), 60)
-    method = U2PLPlus(**SMALL, evidence="tags", background=None, supervised_share=0.3)
+    method = U2PLPlus(**SMALL, evidence="tags", background=None, tags_share=0.3)
     fitted = method.fit(trainer.data, trainer)
     found = trainer.measure(fitted.model, trainer.data.test)
     # Without a place the sides would be tossed up.
-    assert found["pixel_accuracy"] > 0.6, found
+    assert found["pixel_accuracy"] > 0.75, found
+
+
+def test_the_tags_come_first_and_move_the_encoder_and_their_head_alone(
+    tags_data: Data[PixelMaps], pixel_trainer_for: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, Tensor] = {}
+    loss = U2PLPlus.loss
+
+    def watched(method: U2PLPlus, run: PixelRun) -> Tensor:
+        if not started:
+            started.update(copy.deepcopy(run.student.state_dict()))
+        return loss(method, run)
+
+    monkeypatch.setattr(U2PLPlus, "loss", watched)
+    recipe = Recipe(optimizer="sgd", lr=0.01, weight_decay=0.0, momentum=0.0)
+    method = U2PLPlus(**{**SMALL, "recipe": recipe}, evidence="tags", tags_share=0.99)
+    run = method.train(pixel_trainer_for(tags_data, 4))
+    moved = {
+        name
+        for name, weight in run.student.named_parameters()
+        if not torch.equal(weight, started[name])
+    }
+    parts = {name for name, _ in run.student.named_parameters()}
+    encoder = {name for name in parts if name.startswith("net.down")}
+    assert encoder and encoder <= moved, parts
+    assert {name for name in moved - encoder} == {name for name in parts if ".tags." in name}
+    for name, weight in run.teacher.state_dict().items():
+        assert torch.equal(weight, run.student.state_dict()[name]), name
 
 
 def test_tags_have_to_be_there(maps_data: Data[PixelMaps], pixel_trainer_for: MakeTrainer) -> None:

@@ -53,10 +53,12 @@ class U2PLPlus(U2PL):
     - ``"tags"``: no maps; the classes of each picture are known (``PixelMaps.tags``). T's
       distributions are zero for other classes. In place of label maps stands what class activation
       maps of T are sure of, from a further head on the coarsest maps of the encoder, which learns
-      from the tags. Every pixel is a negative of all classes that its picture does not show.
+      from the tags; in the first steps (``tags_share``) nothing else is learnt, for a network that
+      learns pixels from maps which show nothing yet does not come to learn the tags. Every pixel is
+      a negative of all classes that its picture does not show.
 
     The paper leaves open how the additions 2 and 3 and domains and tags are wired; the tag head, its
-    loss and its thresholds follow methods of that kind (CAM, WILDCAT, AFA).
+    loss, its thresholds and its start follow methods of that kind (CAM, WILDCAT, AFA).
     """
 
     card: ClassVar[Card] = Card(
@@ -106,12 +108,15 @@ class U2PLPlus(U2PL):
         0.1, ge=0, le=1, description="share of places whose highest scores speak for a tag (tags)"
     )
     tag_weight: float = Field(1.0, ge=0, description="weight of the loss of the tags (tags)")
+    tags_share: float = Field(
+        0.1, ge=0, lt=1, description="share of the run that learns the tags alone (tags)"
+    )
 
     # -- networks and state -----------------------------------------------------------------------
 
     def heads(self, trainer: PixelTrainer, plain: Segmenter) -> dict[str, nn.Module]:
         heads = super().heads(trainer, plain)
-        if self.evidence == "tags":
+        if self.evidence == TAGS:
             head = nn.Conv2d(plain.encoder_channels[-1], plain.num_classes, 1)
             # As frequent as the class is: else it is long the bias alone that learns.
             share = _tags(trainer.data, plain.num_classes).float().mean(0)
@@ -123,13 +128,13 @@ class U2PLPlus(U2PL):
         parts = super().parts(trainer, student)
         if self.momentum_centres or self.denoised:
             parts["centres"] = ClassCentres(student.num_classes, self.width, self.centre_momentum)
-        if self.evidence == "tags":
+        if self.evidence == TAGS:
             tags = _tags(trainer.data, student.num_classes)
             parts["allowed"] = AllowedClasses(tags, self.background)
         return parts
 
     def streams(self, data: Data[Any]) -> dict[str, Any]:
-        if self.evidence != "tags":
+        if self.evidence != TAGS:
             return super().streams(data)
         return {"unlabelled": data.unlabelled.batches(self.batch * self.ratio)}
 
@@ -174,9 +179,23 @@ class U2PLPlus(U2PL):
 
     # -- tags -------------------------------------------------------------------------------------
 
+    def learns_tags_alone(self, run: PixelRun) -> bool:
+        return self.evidence == TAGS and run.progress < self.tags_share
+
+    def is_supervised(self, run: PixelRun) -> bool:
+        return super().is_supervised(run) or self.learns_tags_alone(run)
+
+    def loss(self, run: PixelRun) -> Tensor:
+        if not self.learns_tags_alone(run):
+            return super().loss(run)
+        view = self.weak(run, run.batch.unlabelled.images)
+        loss = self.tags_loss(run, headed(run.student).encode(view.images)[-1])
+        run.trainer.observe(losses={"tags": loss})
+        return loss
+
     def labelled_pixels(self, run: PixelRun) -> Shown:
         """Under tags, views of the pictures of the step with what activations are sure of."""
-        if self.evidence != "tags":
+        if self.evidence != TAGS:
             return super().labelled_pixels(run)
         sample = run.batch.unlabelled
         view = self.weak(run, sample.images)
@@ -205,18 +224,22 @@ class U2PLPlus(U2PL):
         return cast("Tensor", run.parts["allowed"](run.batch.unlabelled.items))
 
     def allowed(self, run: PixelRun, items: Tensor, valid: Tensor) -> Tensor | None:
-        if self.evidence != "tags":
+        if self.evidence != TAGS:
             return None
         return self.tags(run)[:, :, None, None].expand(-1, -1, *valid.shape[1:])
 
     def supervised_loss(self, run: PixelRun, student: Seen, labelled: Shown) -> Tensor:
         loss = super().supervised_loss(run, student, labelled)
-        if self.evidence != "tags":
+        if self.evidence != TAGS:
             return loss
-        scores = headed(run.student).apply_head(TAGS, student.encoded[-1][: len(labelled)])
+        return loss + self.tags_loss(run, student.encoded[-1][: len(labelled)])
+
+    def tags_loss(self, run: PixelRun, encoded: Tensor) -> Tensor:
+        """What the tags of the pictures of the step teach; ``encoded`` are the coarsest maps."""
+        scores = headed(run.student).apply_head(TAGS, encoded)
         tagged = [c for c in range(scores.shape[1]) if c != self.background]
         tags = self.tags(run)[:, tagged]
-        return loss + self.tag_weight * tag_loss(scores[:, tagged], tags, self.tag_places)
+        return self.tag_weight * tag_loss(scores[:, tagged], tags, self.tag_places)
 
     def without_ruled_out(self, logits: Tensor, allowed: Tensor | None) -> Tensor:
         if allowed is None:
