@@ -113,6 +113,23 @@ def test_disagreement_leaves_out_pixels_without_a_proposal():
     assert "disagreement" not in codes(news)
 
 
+def test_pixels_of_which_no_map_is_known_may_be_all_but_background():
+    def mostly_road(road):
+        maps = torch.zeros(4, 80, 80, dtype=torch.int64)
+        maps.flatten()[int(road * maps.numel()) :] = 1
+        return {"proposed": maps, "student": maps}
+
+    def unknown():
+        return Health(4, class_names=NAMES, window=10)
+
+    assert "collapse" not in codes(feed(unknown(), pixels, 40, **mostly_road(0.97)))
+    known = feed(pixel_health(), pixels, 40, **mostly_road(0.97))
+    assert "collapse" in codes(known)
+    news = feed(unknown(), pixels, 40, **mostly_road(1.0))
+    assert "collapse" in codes(news)
+    assert "'road' 100%, out of 4" in next(one.text for one in news if one.code == "collapse")
+
+
 def test_a_vanished_class_of_pixels_is_named_when_it_goes():
     watch = pixel_health(window=40)
     assert feed(watch, pixels, 40) == []

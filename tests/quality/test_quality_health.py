@@ -117,6 +117,8 @@ def test_collapse(prior):
     assert codes(news) == ["collapse"]
     assert news[0].level == "error"
     assert "'owl' 100%" in news[0].text
+    # What no label says is not told.
+    assert ("labelled:" in news[0].text) == (prior is not None)
 
 
 def test_collapse_of_two_classes_to_one():

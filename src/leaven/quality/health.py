@@ -302,7 +302,7 @@ class Health:
             yield "vanished-class", verdict
 
     def _judge_classes(self, sums: Sums) -> Iterator[tuple[str, Verdict | None]]:
-        collapse = judge.collapse(sums.proposed, self.prior, self.class_names)
+        collapse = judge.collapse(sums.proposed, self.prior, self.class_names, sums.by_pixel)
         if int(sums.proposed.sum()):
             yield "collapse", collapse
         if collapse is None and self.prior is not None and int(sums.accepted.sum()):

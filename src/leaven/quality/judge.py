@@ -37,6 +37,9 @@ COLLAPSED_SHARE, COMMON_SHARE = 0.95, 0.8
 """With few classes the effective number says little: then one class taking so large a share, while
 it has at most the other share among the labelled items, is a collapse."""
 
+ALL_BUT_A_FEW = 0.999
+"""Of pixels whose true shares nobody knows."""
+
 LATE, LATE_WINDOWS = 0.5, 5
 """Teacher and student may differ while both learn: judged from half of the budget on, or, when the
 budget is not known, from this window on."""
@@ -211,20 +214,30 @@ def class_spread(accepted: Tensor, prior: Tensor, names: Sequence[str]) -> Verdi
     )
 
 
-def collapse(proposed: Tensor, prior: Tensor | None, names: Sequence[str]) -> Verdict | None:
-    """Predictions per class (K,) are almost all of one or a few classes."""
+def collapse(
+    proposed: Tensor, prior: Tensor | None, names: Sequence[str], by_pixel: bool = False
+) -> Verdict | None:
+    """Predictions per class (K,) are almost all of one or a few classes.
+
+    Without a prior equal shares are expected of items; of pixels nothing is, for a background may
+    well be all but a few of them, and only a single class is a collapse.
+    """
     total, num_classes = int(proposed.sum()), len(proposed)
     if total == 0 or num_classes == 1:
         return None
     share = proposed.double() / total
-    expected = torch.full_like(share, 1 / num_classes) if prior is None else prior
-    top = int(share.argmax())
-    few = effective_classes(share) < COLLAPSED_CLASSES * effective_classes(expected)
-    one = float(share[top]) >= COLLAPSED_SHARE and float(expected[top]) <= COMMON_SHARE
-    if not (few or one):
+    if prior is None and by_pixel:
+        collapsed = float(share.max()) >= ALL_BUT_A_FEW
+    else:
+        expected = torch.full_like(share, 1 / num_classes) if prior is None else prior
+        top = int(share.argmax())
+        few = effective_classes(share) < COLLAPSED_CLASSES * effective_classes(expected)
+        one = float(share[top]) >= COLLAPSED_SHARE and float(expected[top]) <= COMMON_SHARE
+        collapsed = few or one
+    if not collapsed:
         return None
     return "error", (
-        f"The predictions collapsed: {_named(share, share, expected, names)}, out of {num_classes} "
+        f"The predictions collapsed: {_named(share, share, prior, names)}, out of {num_classes} "
         "classes. The model has stopped telling the classes apart. Lower the learning rate, raise "
         "the threshold or lower the weight of the unlabelled loss, and look at the labelled items."
     )
@@ -316,7 +329,10 @@ def effective_classes(share: Tensor) -> float:
     return float(torch.special.entr(share).sum().exp())
 
 
-def _named(rank: Tensor, share: Tensor, prior: Tensor, names: Sequence[str]) -> str:
+def _named(rank: Tensor, share: Tensor, prior: Tensor | None, names: Sequence[str]) -> str:
     """The classes of largest positive ``rank``, with their share now and among the labelled."""
     order = [int(k) for k in rank.argsort(descending=True)[:NAMED] if rank[k] > 0]
-    return ", ".join(f"{names[k]!r} {share[k]:.0%} (labelled: {prior[k]:.0%})" for k in order)
+    labelled = ["" if prior is None else f" (labelled: {prior[k]:.0%})" for k in order]
+    return ", ".join(
+        f"{names[k]!r} {share[k]:.0%}{also}" for k, also in zip(order, labelled, strict=True)
+    )
