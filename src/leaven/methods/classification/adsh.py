@@ -50,6 +50,8 @@ class Adsh(Plugin):
         ),
         claim="Higher balanced accuracy than FixMatch on more than twenty imbalance ratios of "
         "CIFAR-10, CIFAR-100 and STL-10.",
+        measured="CIFAR-10 at 16x16 as a long tail, 3 seeds, balanced accuracy against FixMatch: "
+        "unlabelled tail like the labelled one +0.9 points, reversed +1.8.",
     )
 
     every: int = Field(512, ge=1, description="steps between two looks at all unlabelled items")

@@ -65,6 +65,8 @@ class DARP(Plugin):
         ),
         claim="Improves MixMatch, ReMixMatch and FixMatch on long-tailed CIFAR-10, CIFAR-100 and "
         "STL-10, most where the unlabelled items are spread otherwise than the labels.",
+        measured="CIFAR-10 at 16x16 as a long tail, 3 seeds, balanced accuracy against FixMatch: "
+        "unlabelled tail like the labelled one +1.3 points, reversed +0.1, with an estimated spread +1.1.",
     )
 
     distribution: Literal["labelled", "given", "estimated"] = Field(

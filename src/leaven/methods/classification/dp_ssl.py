@@ -88,6 +88,9 @@ class DPSSL(OnlineFewLabels):
         ),
         claim="CIFAR-10 with 40 labels: 93.82 % of the unlabelled pictures annotated rightly, 93.46 "
         "% test accuracy.",
+        measured="Digits, 4 labels per class, 3 seeds: 93.9 % of the unlabelled pictures annotated "
+        "rightly, as by the majority of its heads (FixMatch 96.4 %), 95.1 % test accuracy (FixMatch 96.5 %); "
+        "on simple voters the label model has 9.7 points more than their majority.",
     )
 
     needs_views: ClassVar[bool] = True

@@ -52,6 +52,8 @@ class SAW(Plugin):
         ),
         claim="More reliable than FixMatch where the spread of the unlabelled items is unknown, on "
         "CIFAR-10, CIFAR-100, STL-10 and pathology slides.",
+        measured="CIFAR-10 at 16x16 as a long tail, 3 seeds, balanced accuracy against FixMatch: "
+        "unlabelled tail like the labelled one +2.0 points, reversed +3.0.",
     )
 
     every: int = Field(500, ge=1, description="steps between two settings of the weights")

@@ -66,6 +66,8 @@ class TRAS(Plugin):
         ),
         claim="Higher accuracy than ABC and FixMatch on long-tailed CIFAR-10, CIFAR-100 and SVHN, "
         "above all in the rare classes.",
+        measured="CIFAR-10 at 16x16 as a long tail, 3 seeds, balanced accuracy against FixMatch: "
+        "unlabelled tail like the labelled one +3.9 points, reversed +3.5.",
     )
 
     start: float = Field(0.022, ge=0, lt=1, description="share of the run before the target head")
