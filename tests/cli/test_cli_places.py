@@ -198,6 +198,41 @@ def test_options_of_another_task_are_refused(refused, tmp_path):
     assert "120x160" in refused("run", "--image-size", "12by16")
 
 
+TAGS = (
+    "--task", "segmentation", "--method", "u2pl-plus", "--set", "evidence=tags", "--set", "width=8",
+    "--set", "batch=2", "--set", "queue=60", "--set", "ranks=[1,3]", "--set", "scale=[1.0,1.0]",
+    "--model", "unet", "--threads", 1, "--budget", 4,
+)  # fmt: skip
+
+
+def test_the_tags_of_pictures_teach_and_maps_are_for_measuring(leaven, tmp_path):
+    data, table = written("segmentation", tmp_path / "data"), tmp_path / "tags.csv"
+    said = scenes(COUNT, seed=3, size=64).tags(0.0)
+    names = [";".join(str(digit) for digit in row.nonzero().flatten().tolist()) for row in said]
+    rows = [f"{number:03d}.png,{tags}" for number, tags in enumerate(names)]
+    table.write_text("\n".join(["file,tags", *rows]), encoding="utf-8")
+    result = leaven(
+        "run", data, *TAGS, "--tags", table, "--test-share", 0.95, "--out", tmp_path / "run", "--json"
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["data"]["unlabelled"] == 6
+    assert summary["data"]["test"] == 9
+    assert "1 labelled and 6 unlabelled pictures with tags" in result.stderr
+    assert len(LabelStore(tmp_path / "run" / "labels").read_pixels().names) == 7
+
+
+def test_tags_without_a_method_and_a_method_without_tags_are_refused(refused, tmp_path):
+    data, table = written("segmentation", tmp_path / "data"), tmp_path / "tags.csv"
+    table.write_text("file,tags\n000.png,3\n", encoding="utf-8")
+    out = ("--out", tmp_path / "run")
+    assert "--tags" in refused("run", "--task", "detection", "--tags", table, *out)
+    message = refused("run", data, "--task", "segmentation", "--tags", table, *out)
+    assert "evidence=tags" in message
+    assert "--tags FILE" in refused("run", data, *TAGS, *out)
+    assert "neither tags nor a label map" in refused("run", data, *TAGS, "--tags", table, *out)
+
+
 def test_a_form_that_cannot_hold_the_labels_is_refused(done, refused):
     task, _, run, _ = done
     wrong = "yolo" if task == "segmentation" else "masks"

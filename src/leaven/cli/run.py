@@ -59,6 +59,7 @@ def run(
     truth_column: Annotated[str | None, _data("truth_column", metavar="NAME")] = None,
     labels_per_class: Annotated[int | None, _data("labels_per_class")] = None,
     annotations: Annotated[Path | None, _data("annotations")] = None,
+    tags: Annotated[str | None, _data("tags", metavar="FILE|maps")] = None,
     labelled: Annotated[int | None, _data("labelled", metavar="N")] = None,
     pairs: Annotated[
         str | None, _data("pairs", metavar="auto|folders|side-by-side|maps|grey|edges")

@@ -16,6 +16,7 @@ from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
+from leaven.data.picture_tags import classes_of_maps, with_tags
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.readers.annotated import read_annotated
 from leaven.errors import DataError
@@ -46,6 +47,7 @@ def open_annotated(
     task: Task,
     *,
     annotations: Path | None = None,
+    tags: str | Path | None = None,
     labelled: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
@@ -65,6 +67,8 @@ def open_annotated(
         source: None or ``"scenes"`` for embedded scenes, or a path; see ``read_annotated``.
         task: what is said of the pictures.
         annotations: a file of annotations for a folder of pictures.
+        tags: of segmentation a table of the classes that whole pictures show, or ``"maps"``; see
+            ``leaven.data.picture_tags``.
         labelled: for an experiment: keep the labels of so many pictures and hide the others, which
             are then the truth to measure against. Every class is among them where that is possible.
             100 of the scenes where it is None.
@@ -94,7 +98,10 @@ def open_annotated(
         flip = not embedded
     experiment = labelled is not None
     if listing.maps is not None:
-        division = Division(load_maps(listing, image_size=size, manner=manner), seed, calibration)
+        maps = load_maps(listing, image_size=size, manner=manner)
+        if tags is not None:
+            maps = replace(maps, images=with_tags(maps.images, listing.classes, tags))
+        division = Division(maps, seed, calibration)
         return _divided(division, listing, labelled, test_share, val_share, flip, experiment)
     boxes = Division(load_boxes(listing, image_size=size, manner=manner), seed, calibration)
     return _divided(boxes, listing, labelled, test_share, val_share, flip, experiment)
@@ -124,7 +131,9 @@ def _divided(
         division.train = keep_labelled(whole, labelled, division.seed, len(listing.classes))
     division.take_calibration(whole)
     division.take_val(val_share)
-    if not bool(division.train.known.any()):
+    labels = division.train.labels
+    tagged = isinstance(labels, PixelMaps) and labels.tags is not None
+    if not tagged and not bool(division.train.known.any()):
         raise DataError(
             f"No picture of {listing.name} to learn from is labelled.",
             "at least one labelled picture beside those that are held out",
@@ -250,11 +259,10 @@ def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) 
 def classes_present(images: ImageSet[T], items: Tensor, num_classes: int) -> Tensor:
     """(len(items), K) bool, which classes occur in the labels of the pictures ``items``."""
     labels = images.labels
+    if isinstance(labels, PixelMaps):
+        return classes_of_maps(labels, items, num_classes)
     present = torch.zeros(len(items), num_classes + 1, dtype=torch.bool)
     if isinstance(labels, BoxLabels):
         chosen = labels.select(items)
         present[chosen.pictures, chosen.classes] = True
-    elif isinstance(labels, PixelMaps):
-        for row, item in enumerate(items):
-            present[row, labels[item[None]].unique()] = True
     return present[:, :num_classes]

@@ -88,6 +88,12 @@ class RunConfig(BaseModel):
     labels_per_class: int | None = Field(
         None, ge=1, description="keep so many labels, hide the rest"
     )
+    tags: str | None = Field(
+        None,
+        description="segmentation: table of the classes that each picture shows (columns file and "
+        "tags, with ; between names), for methods that learn from these; maps takes them from label "
+        "maps, hidden ones too",
+    )
     labelled: int | None = Field(
         None,
         ge=1,

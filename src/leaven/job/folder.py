@@ -10,6 +10,7 @@ from typing import Any
 from leaven.atomic import replacing
 from leaven.data.embedded import DIGITS
 from leaven.data.embedded_scenes import SCENES
+from leaven.data.picture_tags import MAPS
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
 from leaven.methods import find_method
@@ -103,6 +104,8 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
         changes["features"] = str(Path(config.features).resolve())
     if config.weights is not None and Path(config.weights).is_file():
         changes["weights"] = str(Path(config.weights).resolve())
+    if config.tags is not None and config.tags != MAPS:
+        changes["tags"] = str(Path(config.tags).expanduser().resolve())
     if config.features_to is not None:
         changes["features_to"] = config.features_to.resolve()
     return config.model_copy(update=changes)

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from leaven.data import Data, PairedPictures
+from leaven.data.pixel_maps import PixelMaps
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.corrections import taken
@@ -325,7 +326,9 @@ def _described(data: Data[Any]) -> str:
         return f"{data.name}: {len(data.labelled)} pairs of pictures, {test}"
     if isinstance(data.train.labels, Captions):
         return f"{data.name}: {len(data.labelled)} pictures with captions, {test}"
+    labels = data.train.labels
+    tags = " with tags" if isinstance(labels, PixelMaps) and labels.tags is not None else ""
     return (
-        f"{data.name}: {len(data.labelled)} labelled and {len(data.unlabelled)} unlabelled pictures "
-        f"of {len(data.classes)} classes, {test}"
+        f"{data.name}: {len(data.labelled)} labelled and {len(data.unlabelled)} unlabelled pictures"
+        f"{tags} of {len(data.classes)} classes, {test}"
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leaven.atomic import replacing
 from leaven.data.csv_cells import written_cell
-from leaven.data.readers.score_tables import SEPARATOR
+from leaven.data.readers.item_tables import SEPARATOR
 from leaven.errors import DataError
 
 

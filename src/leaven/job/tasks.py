@@ -37,13 +37,16 @@ STAGES: dict[str, type[Stage[Any]]] = {
 _CLASSES_ALONE = (
     "labels", "label_column", "truth_column", "labels_per_class", "features", "estimate_by",
 )  # fmt: skip
-_PLACES_ALONE = ("labelled", "annotations")
+_PLACES_ALONE = ("labelled", "annotations", "tags")
 _PAIRS_ALONE = ("pairs", "swap")
 _PICTURES_ALONE = ("extractor",)
+_OBJECTS = (*_CLASSES_ALONE, *_PAIRS_ALONE, *_PICTURES_ALONE, "tags")
 _MODELS = ("model", "weights", "options")
 _FOREIGN: dict[str, tuple[str, ...]] = {
     "classification": (*_PLACES_ALONE, *_PAIRS_ALONE, *_PICTURES_ALONE),
-    "translation": (*_CLASSES_ALONE, *_MODELS, "labelled", "promise", "compare"),
+    "detection": _OBJECTS,
+    "instance": _OBJECTS,
+    "translation": (*_CLASSES_ALONE, *_MODELS, "tags", "labelled", "promise", "compare"),
     "text-to-image": (
         "truth_column",
         "labels_per_class",
@@ -92,11 +95,18 @@ def opened(config: RunConfig, method: Method, progress: Progress | None) -> Data
     Raises:
         DataError: they cannot be used; says what to do.
     """
+    if config.tags is not None and not method.needs_tags:
+        raise ConfigError(
+            f"--tags is given, and {method.card.name} does not learn from tags.",
+            "a method that does",
+            "use --method u2pl-plus --set evidence=tags, or leave --tags out",
+        )
     if config.task in TASKS:
         return open_annotated(
             config.data,
             config.task,
             annotations=config.annotations,
+            tags=config.tags,
             labelled=config.labelled,
             image_size=config.shape,
             seed=config.seed,

@@ -90,6 +90,11 @@ class Method(BaseModel, ABC):
     needs_views: ClassVar[bool] = False
     """Whether it learns from strong views of pictures, which feature rows do not have."""
 
+    @property
+    def needs_tags(self) -> bool:
+        """Whether it learns from the classes that whole pictures show."""
+        return False
+
     @abstractmethod
     def fit(self, data: Any, trainer: Any) -> Fitted[Any, Any]:
         """Learns from ``data`` (that is ``trainer.data``) with the services of ``trainer``, which

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,9 @@ from leaven.plain import brief
 
 ITEM = ("file", "item")
 """The names of the column of items, in small letters."""
+
+SEPARATOR = ";"
+"""Between the tags of an item."""
 
 _LARGEST_CELL = 1 << 24
 _SHOWN = 300
@@ -111,3 +115,35 @@ def item_names(table: pa.Table, file: Path, expected: str) -> list[str]:
             "remove the other rows.",
         )
     return items
+
+
+def tag_names(
+    column: pa.ChunkedArray, items: Sequence[str], file: Path, expected: str, why: str = ""
+) -> list[list[str]]:
+    """The tags of each row: names with ``;`` between them, or lists of names in a Parquet file.
+
+    ``why`` says why a row that nobody knows about has to go.
+
+    Raises:
+        DataError: the column holds no words, or null.
+    """
+    kind = column.type
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_words(kind) and not (listed and is_words(kind.value_type)):
+        raise DataError(
+            f"The column tags of {file} has the type {str(kind)[:200]}.",
+            expected,
+            "write names of tags.",
+        )
+    values = column.to_pylist()
+    for row, value in enumerate(values):
+        if value is None or (listed and None in value):
+            raise DataError(
+                f"Row {row + 1} of {file} ({brief(items[row])}) has null for its tags.",
+                "an empty text or list where an item has none of the tags",
+                f"write one, or remove the row if nobody knows{why}.",
+            )
+    if not listed:
+        texts = [read_cell(value.strip()) if is_csv(file) else value for value in values]
+        values = [text.split(SEPARATOR) for text in texts]
+    return [[tag.strip() for tag in tags if tag.strip()] for tags in values]

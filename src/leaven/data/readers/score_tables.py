@@ -20,14 +20,18 @@ from torch import Tensor
 from leaven.data.csv_cells import read_cell
 from leaven.data.listing import class_indices, some
 from leaven.data.readers.class_names import check_names
-from leaven.data.readers.item_tables import ITEM, is_csv, item_names, open_table
+from leaven.data.readers.item_tables import (
+    ITEM,
+    SEPARATOR,
+    is_csv,
+    item_names,
+    open_table,
+    tag_names,
+)
 from leaven.data.readers.parquet import plain_labels
 from leaven.data.readers.parquet_file import is_words
 from leaven.errors import DataError, nearest
 from leaven.plain import brief
-
-SEPARATOR = ";"
-"""Between the tags of an item."""
 
 ROUNDING = 1e-6
 """A probability of a float32 may be above 1 by so much."""
@@ -146,7 +150,8 @@ def read_tags(file: Path, scores: ScoreTable) -> tuple[Tensor, Tensor]:
             "names without it: it stands between the tags of an item",
             "rename the tag.",
         )
-    said = _tags(column, items, file, expected)
+    why = ": whether an item is among the held-out ones must not depend on its tags"
+    said = tag_names(column, items, file, expected, why)
     _check_known([tag for tags in said for tag in tags], scores, file)
     position = {name: place for place, name in enumerate(scores.classes)}
     known = torch.zeros(len(scores.items), dtype=torch.bool)
@@ -218,33 +223,6 @@ def _said(table: pa.Table, wanted: str, file: Path, expected: str) -> pa.Chunked
 def _plain(column: pa.ChunkedArray, file: Path) -> list[Any]:
     values = plain_labels(column).to_pylist()
     return [read_cell(value.strip()) for value in values] if is_csv(file) else values
-
-
-def _tags(
-    column: pa.ChunkedArray, items: Sequence[str], file: Path, expected: str
-) -> list[list[str]]:
-    """The tags of each row."""
-    kind = column.type
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_words(kind) and not (listed and is_words(kind.value_type)):
-        raise DataError(
-            f"The column tags of {file} has the type {str(kind)[:200]}.",
-            expected,
-            "write names of tags.",
-        )
-    values = column.to_pylist()
-    for row, value in enumerate(values):
-        if value is None or (listed and None in value):
-            raise DataError(
-                f"Row {row + 1} of {file} ({brief(items[row])}) has null for its tags.",
-                "an empty text or list where an item has none of the tags",
-                "write one, or remove the row if nobody knows: whether an item is among the "
-                "held-out ones must not depend on its tags.",
-            )
-    if not listed:
-        texts = [read_cell(value.strip()) if is_csv(file) else value for value in values]
-        values = [text.split(SEPARATOR) for text in texts]
-    return [[tag.strip() for tag in tags if tag.strip()] for tags in values]
 
 
 def _places(items: Sequence[str], scores: ScoreTable, file: Path) -> Tensor:

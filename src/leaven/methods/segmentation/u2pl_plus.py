@@ -112,6 +112,10 @@ class U2PLPlus(U2PL):
         0.1, ge=0, lt=1, description="share of the run that learns the tags alone (tags)"
     )
 
+    @property
+    def needs_tags(self) -> bool:
+        return self.evidence == TAGS
+
     # -- networks and state -----------------------------------------------------------------------
 
     def heads(self, trainer: PixelTrainer, plain: Segmenter) -> dict[str, nn.Module]:
@@ -270,5 +274,5 @@ def _tags(data: Data[PixelMaps], count: int) -> Tensor:
     raise ConfigError(
         f"evidence=tags learns from the classes of whole pictures. {found}.",
         f"tags (n, {count}) of the unlabelled pictures",
-        "Give them with PixelMaps.with_tags(...); map_tags finds them in known maps.",
+        "give them with --tags FILE, or in Python with PixelMaps.with_tags(...).",
     )
