@@ -80,4 +80,8 @@ CLAIM = Claim(
     options={"widths": [16, 32, 64]},
     precision="bf16",
     metric="miou",
+    note="Rate and steps were looked for on seed 10. While pixels are learnt from the first step on, the "
+    "tags are not: their mean average precision stayed at 0.33 (chance: 0.31) in 600 steps at a rate of "
+    "0.001, and with the tags alone it was 0.77. At 0.005, of an earlier run of this claim, the tags were "
+    "hardly learnt in either case, and activation maps had 18.4 %, all but background.",
 )
