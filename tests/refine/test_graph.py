@@ -113,6 +113,9 @@ def test_the_least_distances_are_those_of_all() -> None:
     equal = np.zeros((700, 5), np.float32)
     assert _least(equal, [slice(0, 40), slice(40, 700)], 9, space) is None
     assert _least(rows.numpy(), [slice(0, 40), slice(40, 100)], 9, space) is None
+    # More rows than a key has numbers for.
+    many = clusters(2200, width=2, seed=7)[0].numpy()
+    assert _least(many, [slice(0, 2049), slice(2049, 2200)], 9, np.empty(0, np.float32)) is None
 
 
 @pytest.mark.parametrize("search", ["exact", "cells"])

@@ -28,7 +28,9 @@ _LARGEST = 4
 _GROUPS = 64
 _CHUNK = 65_536
 _PLACE_BITS, _VALUE_BITS = 22, 31
-"""Of a key that sorts distances; what is left numbers the rows of a cell, 2048 at most."""
+"""Of a key that sorts distances; what is left of 64 numbers the rows of a cell."""
+
+_MOST_ROWS = 1 << 64 - _PLACE_BITS - _VALUE_BITS
 _VALUE, _ROW = np.uint64(_PLACE_BITS), np.uint64(_PLACE_BITS + _VALUE_BITS)
 _PLACES, _VALUES = np.uint64((1 << _PLACE_BITS) - 1), np.uint64((1 << _VALUE_BITS) - 1)
 
@@ -199,9 +201,9 @@ def _least(
     """
     ends = [0, *accumulate(one.stop - one.start for one in slices)]
     size, width = ends[-1], table.shape[1]
-    if not 2 * _GROUPS <= size < 1 << _PLACE_BITS or 2 * count > _GROUPS:
-        return None
     own = slices[0].stop - slices[0].start
+    if not 2 * _GROUPS <= size < 1 << _PLACE_BITS or own > _MOST_ROWS or 2 * count > _GROUPS:
+        return None
     middle = table[slices[0]].mean(0)  # Small numbers lose less in |x|^2 - 2 x y + |y|^2.
     right = np.empty((_in_groups(size), width + 1), np.float32)
     second = right[:size, :width]
