@@ -219,6 +219,7 @@ def test_the_tags_of_pictures_teach_and_maps_are_for_measuring(leaven, tmp_path)
     assert summary["data"]["unlabelled"] == 6
     assert summary["data"]["test"] == 9
     assert "1 labelled and 6 unlabelled pictures with tags" in result.stderr
+    assert any("each picture shows" in one["text"] for one in summary["health"])
     assert len(LabelStore(tmp_path / "run" / "labels").read_pixels().names) == 7
 
 

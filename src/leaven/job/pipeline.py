@@ -260,6 +260,10 @@ def _summary(
     ]
     findings += stage.findings
     notes = [("method", stage.note), *(("data", note) for note in data.notes)]
+    if _has_tags(data):
+        notes.append(
+            ("data", "The classes that each picture shows are known: the method learns them.")
+        )
     notes.append(("corrections", stage.start_note))
     findings += [{"level": "info", "code": code, "text": text} for code, text in notes if text]
     if stage.promise is not None:
@@ -320,14 +324,18 @@ def _processor(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def _has_tags(data: Data[Any]) -> bool:
+    labels = data.train.labels
+    return isinstance(labels, PixelMaps) and labels.tags is not None
+
+
 def _described(data: Data[Any]) -> str:
     test = "no test pictures" if data.test is None else f"{len(data.test)} test pictures"
     if isinstance(data.train.labels, PairedPictures):
         return f"{data.name}: {len(data.labelled)} pairs of pictures, {test}"
     if isinstance(data.train.labels, Captions):
         return f"{data.name}: {len(data.labelled)} pictures with captions, {test}"
-    labels = data.train.labels
-    tags = " with tags" if isinstance(labels, PixelMaps) and labels.tags is not None else ""
+    tags = " with tags" if _has_tags(data) else ""
     return (
         f"{data.name}: {len(data.labelled)} labelled and {len(data.unlabelled)} unlabelled pictures"
         f"{tags} of {len(data.classes)} classes, {test}"
