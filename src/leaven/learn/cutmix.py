@@ -7,6 +7,7 @@ of the batch, ``images.roll(-1, 0)``.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from leaven.errors import ConfigError
 
 ASPECTS = 256
 """Aspect ratios that are compared for one that fits."""
+
+_COPIED = (torch.float32, torch.int64, torch.bool)
+"""What NumPy copies by a mask in half the time that a choice takes PyTorch on a CPU."""
 
 
 def mix(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
@@ -36,14 +40,20 @@ def mix(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
     117.
     """
     size, further = mask.shape[1:], own.ndim - mask.ndim
-    if own.shape != other.shape or further not in (0, 1) or size != own.shape[1 + further :]:
+    alike = own.shape == other.shape and own.dtype == other.dtype
+    if not alike or further not in (0, 1) or size != own.shape[1 + further :]:
         raise ValueError(
-            f"a mask {tuple(mask.shape)} cannot mix {tuple(own.shape)} and {tuple(other.shape)}"
+            f"a mask {tuple(mask.shape)} cannot mix {tuple(own.shape)} of {own.dtype} and "
+            f"{tuple(other.shape)} of {other.dtype}"
         )
     mask = mask[:, None] if further else mask
     if own.dtype == torch.uint8:
         # Byte arithmetic runs vectorised on a CPU where a choice goes pixel by pixel.
         return (own ^ other).mul_(mask.view(torch.uint8)).bitwise_xor_(own)
+    if own.is_cpu and own.dtype in _COPIED and not (own.requires_grad or other.requires_grad):
+        mixed = own.clone()
+        np.copyto(mixed.numpy(), other.numpy(), where=mask.numpy())
+        return mixed
     return torch.where(mask, other, own)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -63,11 +64,13 @@ def _combined(
     left, top, right, bottom = boxes.float()[..., None].unbind(2)
     columns = _between(size[1], left, right)
     rows = _between(size[0], top, bottom)
-    total = torch.zeros(len(boxes), *size, dtype=torch.uint8, device=boxes.device)
+    if boxes.shape[1] == 0:
+        return torch.zeros(len(boxes), *size, dtype=torch.bool, device=boxes.device)
     # A picture has a handful of rectangles: a step for each, of bytes, which run vectorised.
-    for column, row in zip(columns.unbind(1), rows.unbind(1)):
-        total = combine(total, row[:, :, None] & column[:, None, :])
-    return total.view(torch.bool)
+    each = (
+        row[:, :, None] & column[:, None, :] for column, row in zip(columns.unbind(1), rows.unbind(1))
+    )
+    return reduce(combine, each).view(torch.bool)
 
 
 def _between(side: int, low: Tensor, high: Tensor) -> Tensor:
