@@ -28,6 +28,7 @@ from leaven.data import (
 )
 from leaven.data.open_annotated import keep_labelled, open_boxes, open_maps
 from leaven.data.pixel_maps import PixelMaps
+from leaven.data.scenes import scenes
 from leaven.data.transforms import Weak
 from leaven.draws import Draws
 from leaven.labels import BoxLabels
@@ -225,6 +226,40 @@ def _per_class(classes: Tensor, count: int, wanted: int, seed: int) -> Tensor:
         members = (classes == number).nonzero().squeeze(1)
         chosen.append(members[torch.randperm(len(members), generator=generator)[:wanted]])
     return torch.cat(chosen).sort().values
+
+
+def digit_scenes(
+    labelled: int, *, digits: int, size: int, train: int, test: int
+) -> Callable[[int], Data[PixelMaps]]:
+    """A function seed -> embedded scenes with one or two digits, of which the first keep their maps.
+
+    Only the ``digits`` lowest digits occur. Scenes to learn from and to test on have layouts and
+    backgrounds of their own, and share the 1,797 written digits.
+    """
+
+    def make(seed: int) -> Data[PixelMaps]:
+        found = scenes(5 * (train + test), seed=seed, size=size, objects=(1, 2))
+        fits = (found.semantic <= digits).flatten(1).all(1) & ~found.tags(0.0)[:, digits:].any(1)
+        index = fits.nonzero()[: train + test, 0]
+        if len(index) < train + test:
+            raise MissingData(f"{len(index)} scenes of the seed {seed} have the digits wanted")
+        truth = PixelMaps.from_tensor(found.semantic[index])
+        place = torch.arange(len(index))
+        whole = ImageSet(
+            MemoryPixels(found.images[index]),
+            truth.hidden((place < labelled) | (place >= train)),
+            truth,
+            [f"scene-{number}" for number in index.tolist()],
+        )
+        return Data(
+            name="scenes",
+            classes=found.classes[: digits + 1],
+            train=whole.subset(place < train),
+            test=whole.subset(place >= train),
+            flip=False,
+        )
+
+    return make
 
 
 def camvid(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from claims.harness import Claim, Gain
-from leaven.data import Data, ImageSet, MemoryPixels
+from claims.sources import digit_scenes
+from leaven.data import Data
 from leaven.data.evidence_dense import map_tags
 from leaven.data.pixel_maps import PixelMaps
-from leaven.data.scenes import scenes
 from leaven.methods.segmentation.u2pl_plus import U2PLPlus
 from leaven.train import Budget, Recipe
 
@@ -35,27 +36,15 @@ SETTINGS: dict[str, Any] = {
 
 def tagged_scenes(train: int = 3000, test: int = 200) -> Callable[[int], Data[PixelMaps]]:
     """A function seed -> scenes with the digits 0 to 3 alone, of which the tags are known."""
+    make = digit_scenes(0, digits=DIGITS, size=SIZE, train=train, test=test)
 
-    def make(seed: int) -> Data[PixelMaps]:
-        found = scenes(5 * (train + test), seed=seed, size=SIZE, objects=(1, 2))
-        maps, images = found.semantic, found.images
-        fits = (maps <= DIGITS).flatten(1).all(1) & ~found.tags(0.0)[:, DIGITS:].any(1)
-        index = fits.nonzero()[: train + test, 0]
-        maps, images = maps[index], images[index]
-        truth = PixelMaps.from_tensor(maps)
-        known = torch.arange(len(index)) >= train
-        labels = truth.hidden(known).with_tags(map_tags(maps, DIGITS + 1, min_pixels=20))
-        names = [f"scene-{number}" for number in index.tolist()]
-        whole = ImageSet(MemoryPixels(images), labels, truth, names)
-        return Data(
-            name="scenes",
-            classes=found.classes[: DIGITS + 1],
-            train=whole.subset(~known),
-            test=whole.subset(known),
-            flip=False,
-        )
+    def tagged(seed: int) -> Data[PixelMaps]:
+        data = make(seed)
+        maps = data.train.truth.stored(torch.arange(len(data.train)))
+        labels = data.train.labels.with_tags(map_tags(maps, DIGITS + 1, min_pixels=20))
+        return data.with_train(replace(data.train, labels=labels))
 
-    return make
+    return tagged
 
 
 CLAIM = Claim(

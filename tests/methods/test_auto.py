@@ -56,6 +56,25 @@ def test_unequal_classes_get_a_method_for_them() -> None:
     assert choose(replace(PLAIN, imbalance=9)).method == "fixmatch"
 
 
+def test_foreign_pictures_are_not_made_to_fit_the_classes() -> None:
+    choice = choose(replace(PLAIN, foreign=0.3))
+    assert choice.method == "remixmatch" and "30%" in choice.reason
+    assert choose(replace(PLAIN, foreign=0.04)).method == "fixmatch"
+
+
+@pytest.mark.parametrize("known", [6, 10])
+def test_classes_without_a_label_are_told_by_their_looks(known: int) -> None:
+    data = open_data("digits", labels_per_class=5, seed=0)
+    labels = data.train.labels
+    train = replace(data.train, labels=torch.where(labels < known, labels, -1))
+    data = replace(data.with_train(train), classes=data.classes[:known])
+    trainer = Trainer(data, None, Settings(budget=Budget(steps=20), threads=1))
+    evidence = Auto(**SMALL).look(trainer.data, trainer)
+    truth = float((train.truth[train.labels < 0] >= known).float().mean())
+    assert evidence.foreign <= truth + 0.03
+    assert choose(evidence).method == ("remixmatch" if known < 10 else "fixmatch")
+
+
 def test_rows_of_features_get_a_method_without_views() -> None:
     choice = choose(Evidence(labels=4, least=4, imbalance=1, unlabelled=30, views=False))
     assert not find_method(choice.method).needs_views

@@ -51,16 +51,23 @@ def test_too_few_items_say_nothing() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
-def test_the_foreign_share_is_bounded_from_below(share: float) -> None:
+def test_the_foreign_share_is_found_where_foreign_items_score_less(share: float) -> None:
     generator = torch.Generator().manual_seed(1)
     known = 0.7 + 0.3 * torch.rand(2000, generator=generator)
     count = 5000
     foreign = torch.rand(count, generator=generator) < share
     inside = 0.7 + 0.3 * torch.rand(count, generator=generator)
-    mixed = torch.where(foreign, 0.7 * torch.rand(count, generator=generator), inside)
-    found = foreign_share(known, mixed)
-    assert found <= foreign.float().mean() + 1e-6
-    assert found == pytest.approx(share, abs=0.06)
+    mixed = torch.where(foreign, 0.25 * torch.rand(count, generator=generator), inside)
+    assert foreign_share(known, mixed) == pytest.approx(float(foreign.float().mean()), abs=0.02)
+
+
+def test_scores_that_say_nothing_are_left_out() -> None:
+    known, mixed = torch.linspace(0.2, 1, 100), torch.linspace(0, 1, 100)
+    found = foreign_share(known, mixed, fraction=0.5)
+    usual = 0.1 / 0.8  # below half of the median, 0.3
+    assert found == pytest.approx((0.3 - usual) / (1 - usual), abs=0.02)
+    with_nothing = torch.cat([known, torch.full((50,), float("nan"))])
+    assert foreign_share(with_nothing, mixed, fraction=0.5) == found
 
 
 def test_equal_scores_have_no_foreign_part() -> None:

@@ -1,11 +1,14 @@
 """Neighbours, the graph they make, and labels that flow along it."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from torch import Tensor
 
+from leaven.errors import MissingExtraError
 from leaven.refine import (
     Neighbours,
     class_mass,
@@ -73,6 +76,18 @@ def test_exact_neighbours_are_those_of_all_distances(metric: str) -> None:
     torch.testing.assert_close(near.distance.double(), distance, rtol=1e-3, atol=1e-3)
     assert (near.items == items).float().mean() > 0.99  # ties and rounding may swap two
     assert bool((near.distance.diff(dim=1) >= 0).all())
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_an_exact_search_needs_no_faiss(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    found = nearest_neighbours(rows, 5, metric=metric)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    without = nearest_neighbours(rows, 5, metric=metric)
+    assert torch.equal(without.items, found.items)
+    assert torch.allclose(without.distance, found.distance, atol=1e-5)
+    with pytest.raises(MissingExtraError, match="features"):
+        nearest_neighbours(rows, 5, metric=metric, search="cells")
 
 
 def test_cells_find_nearly_all_neighbours_and_their_distances() -> None:

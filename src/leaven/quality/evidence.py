@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+LEAST_KNOWN = 20
+"""Known items from which something can be said of others."""
+
 
 def imbalance(labels: Tensor, num_classes: int) -> float:
     """How many times more labels the largest class has than the smallest.
@@ -61,30 +64,28 @@ def label_noise(probs: Tensor, labels: Tensor, share: float = 0.2) -> tuple[floa
     return sum(rates) / len(rates), math.sqrt(variance) / len(rates)
 
 
-def foreign_share(known: Tensor, mixed: Tensor, confidence: float = 0.9) -> float:
-    """The least share of a mixture that cannot be of the known kind, told from scores.
+def foreign_share(known: Tensor, mixed: Tensor, fraction: float = 1 / 3) -> float:
+    """The least share of a mixture that is not of the known kind, told from scores.
 
-    A mixture holds at least ``Q_mixed(c) / Q_known(c)`` as large a known part at every score ``c``,
-    ``Q(c)`` the share of items that score at least ``c``. So ``1 - min_c (Q_mixed(c) + e) /
-    Q_known(c)`` is a lower bound of the foreign share, with ``e = sqrt(log(2 / (1 - confidence)) /
-    2) * (1 / sqrt(n) + 1 / sqrt(m))`` for what chance may do (Dvoretzky, Kiefer and Wolfowitz).
+    With ``c = fraction * median(known)``, and ``u`` and ``v`` the shares of the known kind and of the
+    mixture that score less, ``(v - u) / (1 - u)``: the share of the mixture that is foreign and
+    scores below ``c``.
 
     Args:
-        known: (n,) scores of held-out items of the known kind, higher for more typical ones.
-        mixed: (m,) scores of the mixture, by the same model.
-        confidence: in (0, 1), that it is a bound.
+        known: (n,) scores of items of the known kind, at least 0, higher for more typical ones; NaN
+            is left out.
+        mixed: (m,) scores of the mixture, by the same rule.
+        fraction: in (0, 1), of the known median.
 
     Returns:
-        In [0, 1]; 0 where there are too few items to say more.
+        In [0, 1]; 0 where there are fewer than 20 known items, of which chance decides ``u``.
 
-    Source: Garg et al., Mixture proportion estimation and PU learning, NeurIPS 2021 (the best bin).
+    Source: the mixture proportion of Garg et al., Mixture proportion estimation and PU learning,
+    NeurIPS 2021, at one place.
     """
-    if len(known) == 0 or len(mixed) == 0:
+    known = known[~known.isnan()]
+    if len(known) < LEAST_KNOWN or len(mixed) == 0:
         return 0.0
-    cuts = torch.cat([known, mixed]).unique()
-    slack = math.sqrt(math.log(2 / (1 - confidence)) / 2)
-    slack *= 1 / math.sqrt(len(known)) + 1 / math.sqrt(len(mixed))
-    reached_known = 1 - torch.searchsorted(known.sort().values, cuts) / len(known)
-    reached_mixed = 1 - torch.searchsorted(mixed.sort().values, cuts) / len(mixed)
-    part = (reached_mixed + slack) / reached_known.clamp_min(1e-9)
-    return float((1 - part[reached_known > 0].min()).clamp(0, 1))
+    cut = fraction * known.median()
+    usual, found = (float((scores < cut).float().mean()) for scores in (known, mixed))
+    return max(0.0, (found - usual) / (1 - usual))

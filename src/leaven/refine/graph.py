@@ -42,7 +42,7 @@ def neighbour_graph(
         (n, n) float32, sparse CSR, symmetric, with an empty diagonal.
 
     Raises:
-        MissingExtraError: without faiss.
+        MissingExtraError: see ``nearest_neighbours``.
         ValueError: arguments out of their range, rows that are not finite.
 
     Used by: label propagation, label spreading.

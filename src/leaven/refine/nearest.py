@@ -78,29 +78,33 @@ def nearest_neighbours(
         The neighbours; a row is never its own neighbour.
 
     Raises:
-        MissingExtraError: without faiss.
+        MissingExtraError: cells without faiss; an exact search takes scikit-learn then.
         ValueError: arguments out of their range, rows that are not finite.
 
     Source: Johnson et al., Billion-scale similarity search with GPUs, 2017 (arXiv:1702.08734).
     """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError("faiss-cpu", "features", "searching neighbours") from error
     n = len(rows)
     if not 1 <= count < max(n, 2) or probes < 1:
         raise ValueError(f"{count} neighbours among {n} rows, probes={probes}")
+    exact = search == "exact" or (search == "auto" and n <= EXACT_UP_TO)
     table = _prepared(rows, metric)
     threads = torch.get_num_threads() if threads is None else threads
-    before = faiss.omp_get_max_threads()
     try:
-        faiss.omp_set_num_threads(threads)
-        if search == "exact" or (search == "auto" and n <= EXACT_UP_TO):
-            squares, index = faiss.knn(table, table, count + 1)
-        else:
-            squares, index = _by_cells(faiss, table, count + 1, probes, threads, seed)
-    finally:
-        faiss.omp_set_num_threads(before)
+        import faiss
+    except ImportError as error:
+        if not exact:
+            raise MissingExtraError("faiss-cpu", "features", "searching neighbours") from error
+        squares, index = _without_faiss(table, count + 1)
+    else:
+        before = faiss.omp_get_max_threads()
+        try:
+            faiss.omp_set_num_threads(threads)
+            if exact:
+                squares, index = faiss.knn(table, table, count + 1)
+            else:
+                squares, index = _by_cells(faiss, table, count + 1, probes, threads, seed)
+        finally:
+            faiss.omp_set_num_threads(before)
     squares, index = _without_self(squares, index)
     distance = np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
     return Neighbours(torch.from_numpy(index), torch.from_numpy(distance))
@@ -274,6 +278,14 @@ def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) ->
             reached = np.cumsum(sizes[near])
         around.append(near[: int(np.searchsorted(reached, least)) + 1].tolist())
     return _Cells(order, ends.tolist(), around)
+
+
+def _without_faiss(table: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The squared distances and the numbers of the nearest rows, each itself among them."""
+    from sklearn.neighbors import NearestNeighbors
+
+    distance, index = NearestNeighbors(algorithm="brute").fit(table).kneighbors(table, count)
+    return np.square(distance).astype(np.float32), index
 
 
 def _without_self(squares: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

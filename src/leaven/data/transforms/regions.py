@@ -68,7 +68,8 @@ def _combined(
         return torch.zeros(len(boxes), *size, dtype=torch.bool, device=boxes.device)
     # A picture has a handful of rectangles: a step for each, of bytes, which run vectorised.
     each = (
-        row[:, :, None] & column[:, None, :] for column, row in zip(columns.unbind(1), rows.unbind(1))
+        row[:, :, None] & column[:, None, :]
+        for column, row in zip(columns.unbind(1), rows.unbind(1))
     )
     return reduce(combine, each).view(torch.bool)
 
