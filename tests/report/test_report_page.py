@@ -180,6 +180,16 @@ def test_values_of_odd_types_do_not_break_it(copy):
     assert "not known" in page.text()
 
 
+@pytest.mark.parametrize(
+    ("method", "labelled", "proposed"),
+    [("fixmatch", 40, True), ("supervised", 40, False), ("fixmatch", 0, False)],
+)
+def test_a_comparison_is_proposed_where_one_can_be_made(copy, method, labelled, proposed):
+    data = json.loads((copy / "summary.json").read_text())["data"] | {"labelled": labelled}
+    change(copy, baseline=None, method=method, data=data)
+    assert ("No comparison was made" in page_of(copy).text()) == proposed
+
+
 def test_without_a_known_truth_the_estimate_is_named(copy):
     names, labels, classes, _ = LabelStore(copy / "labels").read()
     shutil.rmtree(copy / "labels")
