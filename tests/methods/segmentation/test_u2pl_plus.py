@@ -256,6 +256,30 @@ def test_the_tags_come_first_and_move_the_encoder_and_their_head_alone(
         assert torch.equal(weight, run.student.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("maps", [0, 3])
+def test_label_maps_beside_tags_are_learned_once_the_tags_are(
+    maps: int,
+    tags_data: Data[PixelMaps],
+    pixel_trainer_for: MakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = tags_data.train
+    labels = dataclasses.replace(train.labels, known=torch.arange(12) < maps)
+    data = tags_data.with_train(dataclasses.replace(train, labels=labels))
+    given: list[Tensor] = []
+    inner = U2PLPlus.supervised
+
+    def spy(self: U2PLPlus, run: PixelRun) -> Tensor:
+        assert set(run.batch.labelled.items.tolist()) <= set(range(maps))
+        given.append(inner(self, run))
+        return given[-1]
+
+    monkeypatch.setattr(U2PLPlus, "supervised", spy)
+    U2PLPlus(**SMALL, evidence="tags", tags_share=0.4).train(pixel_trainer_for(data, 5))
+    assert len(given) == (3 if maps else 0)
+    assert all(bool(loss > 0) for loss in given)
+
+
 def test_tags_have_to_be_there(maps_data: Data[PixelMaps], pixel_trainer_for: MakeTrainer) -> None:
     trainer = pixel_trainer_for(maps_data, 2)
     with pytest.raises(ConfigError, match="with_tags"):

@@ -50,12 +50,13 @@ class U2PLPlus(U2PL):
     - ``"domains"``: labelled pictures are of one domain, unlabelled ones of another. Regions of half
       the classes of a labelled picture are pasted over each unlabelled one (ClassMix). Pasted
       pixels are given ones: always kept, never parted by entropy. Colours are not changed.
-    - ``"tags"``: no maps; the classes of each picture are known (``PixelMaps.tags``). T's
+    - ``"tags"``: the classes of each picture are known (``PixelMaps.tags``). T's
       distributions are zero for other classes. In place of label maps stands what class activation
       maps of T are sure of, from a further head on the coarsest maps of the encoder, which learns
       from the tags; in the first steps (``tags_share``) nothing else is learnt, for a network that
       learns pixels from maps which show nothing yet does not come to learn the tags. Every pixel is
-      a negative of all classes that its picture does not show.
+      a negative of all classes that its picture does not show. The paper has no label maps here;
+      where some pictures have one, their cross entropy is added from then on.
 
     The paper leaves open how the additions 2 and 3 and domains and tags are wired; the tag head, its
     loss, its thresholds and its start follow methods of that kind (CAM, WILDCAT, AFA).
@@ -142,7 +143,10 @@ class U2PLPlus(U2PL):
     def streams(self, data: Data[Any]) -> dict[str, Any]:
         if self.evidence != TAGS:
             return super().streams(data)
-        return {"unlabelled": data.unlabelled.batches(self.batch * self.ratio)}
+        tagged = {"unlabelled": data.unlabelled.batches(self.batch * self.ratio)}
+        if len(data.labelled) == 0:
+            return tagged
+        return {"labelled": data.labelled.batches(self.batch), **tagged}
 
     # -- additions --------------------------------------------------------------------------------
 
@@ -238,7 +242,8 @@ class U2PLPlus(U2PL):
         loss = super().supervised_loss(run, student, labelled)
         if self.evidence != TAGS:
             return loss
-        return loss + self.tags_loss(run, student.encoded[-1][: len(labelled)])
+        loss = loss + self.tags_loss(run, student.encoded[-1][: len(labelled)])
+        return loss + self.supervised(run) if len(run.trainer.data.labelled) else loss
 
     def tags_loss(self, run: PixelRun, encoded: Tensor) -> Tensor:
         """What the tags of the pictures of the step teach; ``encoded`` are the coarsest maps."""
