@@ -80,6 +80,19 @@ def test_rows_of_features_get_a_method_without_views() -> None:
     assert not find_method(choice.method).needs_views
 
 
+def test_the_device_and_the_size_say_how_many_pictures_are_in_a_step() -> None:
+    few, many = (16, 4), (64, 7)
+    assert PLAIN.pictures == few
+    assert replace(PLAIN, gpu=True, side=32).pictures == many
+    assert replace(PLAIN, gpu=True, side=224).pictures == few
+    assert replace(PLAIN, unlabelled=0).pictures == many
+    choice = choose(PLAIN)
+    method = Auto().method(choice, PLAIN)
+    assert (method.batch, method.ratio) == few
+    told = Auto(batch=8).method(choice, PLAIN)
+    assert (told.batch, told.ratio) == (8, 4)
+
+
 def test_the_items_of_a_class_take_turns_in_the_folds() -> None:
     labels = torch.tensor([0, 1, 1, 0, 2, 0, 1])
     fold = _folds(labels, 2)
