@@ -15,7 +15,7 @@ from torch import Tensor
 from leaven.data import Data
 from leaven.learn import cross_entropy
 from leaven.methods.base import Card, Fitted, Method
-from leaven.quality.evidence import foreign_share, imbalance, label_noise
+from leaven.quality.evidence import LEAST_KNOWN, foreign_share, imbalance, label_noise
 from leaven.quality.familiarity import familiarity, looks
 from leaven.train import EMA, Recipe, Trainer
 
@@ -248,6 +248,8 @@ class Auto(Method):
         """The evidence; spends the pilot where it can tell something."""
         labels, count = data.labelled.labels, len(data.classes)
         counts = torch.bincount(labels, minlength=count)
+        # Kept, so that a run which is resumed on another device chooses the same.
+        found = trainer.once("looks", lambda: self._looks(data, trainer))
         evidence = Evidence(
             labels=len(labels) / count,
             least=int(counts.min()),
@@ -255,13 +257,11 @@ class Auto(Method):
             unlabelled=len(data.unlabelled) / max(1, len(labels)),
             views=data.has_views,
             side=max(data.shape[1:], default=0),
-            gpu=trainer.device.type != "cpu",
+            **found,
         )
         steps, batch = trainer.settings.budget.steps, self._pictures(evidence)[0]
         if steps is not None:
             evidence = replace(evidence, passes=steps * batch / max(1, len(labels)))
-        if evidence.views and evidence.unlabelled > 0:
-            evidence = replace(evidence, foreign=self._foreign(data))
         short = evidence.unlabelled == 0 and evidence.passes < FEW_PASSES
         if short or evidence.labels < ENOUGH or evidence.unlabelled >= FEW_UNLABELLED:
             return evidence
@@ -271,16 +271,16 @@ class Auto(Method):
         trainer.available = 1 - self.pilot
         return replace(evidence, noise=seen["noise"])
 
-    def _foreign(self, data: Data) -> float:
-        """The share of unlabelled items that look like no labelled one; by the looks alone."""
-        labels = data.train.labels
-        known, unknown = (
-            _some(where, most)
-            for where, most in ((labels >= 0, MOST_KNOWN), (labels < 0, MOST_UNKNOWN))
-        )
-        index = torch.cat([known, unknown])
-        scores = familiarity(looks(data.train.pixels, index), labels[index])
-        return foreign_share(scores[: len(known)], scores[len(known) :])
+    def _looks(self, data: Data, trainer: Trainer) -> dict[str, Any]:
+        """The share of unlabelled pictures that look like no labelled one, and the device."""
+        foreign = 0.0
+        if data.has_views and len(data.unlabelled) and len(data.labelled) >= LEAST_KNOWN:
+            labels = data.train.labels.cpu()
+            known, unknown = _some(labels >= 0, MOST_KNOWN), _some(labels < 0, MOST_UNKNOWN)
+            index = torch.cat([known, unknown])
+            scores = familiarity(looks(data.train.pixels, index), labels[index])
+            foreign = foreign_share(scores[: len(known)], scores[len(known) :])
+        return {"foreign": foreign, "gpu": trainer.device.type != "cpu"}
 
     def _pilot(self, data: Data, trainer: Trainer, size: int) -> dict[str, float]:
         """The share of labels that a model of the other half of the labels says are wrong."""
