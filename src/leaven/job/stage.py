@@ -30,14 +30,16 @@ ESTIMATED_BY = ("confidence", "calibrated-confidence")
 
 
 def baseline_of(method: Method) -> Method:
-    """The supervised baseline of the task with the batch and the recipe of ``method``."""
+    """The supervised baseline of the task with the batch and the recipe of ``method``; its own batch
+    where the method finds one for itself."""
     kind = find_method("supervised", method.card.task)
-    shared = {
-        name: getattr(method, name)
-        for name in ("batch", "recipe", "ema", "scale")
-        if name in type(method).model_fields and name in kind.model_fields
-    }
-    return kind(**shared)
+    names = (
+        kind.model_fields.keys()
+        & type(method).model_fields.keys()
+        & {"batch", "recipe", "ema", "scale"}
+    )
+    said = {name: getattr(method, name) for name in names}
+    return kind(**{name: value for name, value in said.items() if value is not None})
 
 
 class Stage(ABC, Generic[T]):
