@@ -170,9 +170,9 @@ class Auto(Method):
       and 2.2 more on CIFAR-10 (3 seeds); the unlabelled items themselves, unequal as well, FixMatch
       told better (by 1.4 points on digits).
     - On foreign pictures: on test items of such seeds ReMixMatch had 97.1 % on digits, SimMatch
-      96.2, FixMatch with allocation 95.6 (5 seeds). They were found
-      in 76 of 80 draws. Vehicles among the animals of CIFAR-10 do not look foreign to pixels, and
-      FixMatch with allocation is best there (38.0, SimMatch 36.0; 3 seeds).
+      96.2, FixMatch with allocation 95.6 (5 seeds). They were found in 76 of 80 draws. Vehicles among
+      the animals of CIFAR-10 are not told by looks, and FixMatch with allocation did better there
+      than SimMatch (38.0 and 36.0; 3 seeds).
 
     The device and the size of the pictures say how many are in a step (``batch``, ``ratio``). In 20
     seconds of a CPU core 16 labelled and 64 unlabelled digits per step came to 95.7 %, 64 and 448 to

@@ -266,18 +266,23 @@ def test_label_maps_beside_tags_are_learned_once_the_tags_are(
     train = tags_data.train
     labels = dataclasses.replace(train.labels, known=torch.arange(12) < maps)
     data = tags_data.with_train(dataclasses.replace(train, labels=labels))
-    given: list[Tensor] = []
-    inner = U2PLPlus.supervised
+    asked, losses = [], []
+    inner = U2PLPlus.supervised_loss
 
-    def spy(self: U2PLPlus, run: PixelRun) -> Tensor:
-        assert set(run.batch.labelled.items.tolist()) <= set(range(maps))
-        given.append(inner(self, run))
-        return given[-1]
+    def supervised(self: U2PLPlus, run: PixelRun) -> Tensor:
+        asked.append(set(run.batch.labelled.items.tolist()))
+        return torch.tensor(1000.0)
 
-    monkeypatch.setattr(U2PLPlus, "supervised", spy)
+    def supervised_loss(self: U2PLPlus, *arguments: Any) -> Tensor:
+        losses.append(float(inner(self, *arguments)))
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(U2PLPlus, "supervised", supervised)
+    monkeypatch.setattr(U2PLPlus, "supervised_loss", supervised_loss)
     U2PLPlus(**SMALL, evidence="tags", tags_share=0.4).train(pixel_trainer_for(data, 5))
-    assert len(given) == (3 if maps else 0)
-    assert all(bool(loss > 0) for loss in given)
+    assert len(losses) == 3
+    assert all(items <= set(range(maps)) for items in asked)
+    assert all((loss > 1000) == (maps > 0) for loss in losses)
 
 
 def test_tags_have_to_be_there(maps_data: Data[PixelMaps], pixel_trainer_for: MakeTrainer) -> None:
