@@ -3,7 +3,9 @@
 from claims.harness import Claim, Gain, On
 from claims.sources import digit_scenes, with_all_labels
 from leaven.methods.segmentation.fixmatch import FixMatch
+from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
+from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.train import Budget
 
 SAME = {"batch": 8, "scale": (0.8, 1.25)}
@@ -16,12 +18,16 @@ CLAIM = Claim(
     "8 scenes of all",
     variants={
         "supervised": Supervised(**SAME),
+        "mean-teacher": MeanTeacher(**SAME),
         "fixmatch": FixMatch(**SAME),
+        "unimatch": UniMatch(**SAME),
         "all labels": On(Supervised(**SAME), with_all_labels),
     },
     expect=(
         Gain("all labels", "supervised", 5.0, "miou"),
         Gain("fixmatch", "supervised", 2.0, "miou"),
+        Gain("fixmatch", "mean-teacher", 2.0, "miou"),
+        Gain("unimatch", "supervised", 2.0, "miou"),
     ),
     data=digit_scenes(60, digits=4, size=64, train=2000, test=300),
     budget=Budget(steps=4000),

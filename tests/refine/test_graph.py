@@ -13,6 +13,7 @@ from leaven.refine import (
     Neighbours,
     class_mass,
     connect,
+    nearest,
     nearest_neighbours,
     neighbour_graph,
     normalise,
@@ -21,7 +22,7 @@ from leaven.refine import (
     spread_labels,
 )
 from leaven.refine.graph import degrees, from_scipy
-from leaven.refine.nearest import _least
+from leaven.refine.nearest import _Cells, _least
 from leaven.refine.propagation import one_hot_rows, solve_graph
 
 
@@ -110,6 +111,33 @@ def test_cells_with_enough_probes_are_exact_and_repeatable() -> None:
     torch.testing.assert_close(found.distance, exact.distance, rtol=1e-3, atol=1e-3)
     again = nearest_neighbours(rows, 5, search="cells", probes=500, threads=2)
     assert torch.equal(found.items, again.items)
+
+
+def test_cells_beyond_a_depth_are_left_out() -> None:
+    cells = _Cells(np.arange(12), [0, 3, 5, 9, 12], [[0, 2, 1], [1, 0], [2, 3, 0, 1], [3]])
+    # Around cell 0 begin cells at 0, 3 and 7 rows; around cell 2 at 0, 4, 7 and 10.
+    assert cells.within(2, 1).around == [[0], [1, 0], [2], [3]]
+    assert cells.within(3, 1).around == [[0, 2], [1, 0], [2], [3]]
+    assert cells.within(7, 1).around == [[0, 2, 1], [1, 0], [2, 3, 0], [3]]
+    assert cells.within(0, 5).around == [[0, 2], [1, 0], [2, 3], [3]]
+
+
+def test_far_cells_are_not_searched_where_they_hold_nothing(monkeypatch) -> None:
+    rows, _ = clusters(4000, width=32, centres=40)
+    compared = []
+
+    def counted(table, slices, *others):
+        compared.append(sum(one.stop - one.start for one in slices))
+        return _least(table, slices, *others)
+
+    monkeypatch.setattr(nearest, "_least", counted)
+    found = nearest_neighbours(rows, 5, search="cells", probes=20)
+    few = np.mean(compared)
+    compared.clear()
+    monkeypatch.setattr(nearest, "_SAMPLE", len(rows))  # Every cell is searched as far as told.
+    all_ = nearest_neighbours(rows, 5, search="cells", probes=20)
+    assert few < 0.6 * np.mean(compared)
+    assert (found.items == all_.items).float().mean() > 0.999
 
 
 def test_the_least_distances_are_those_of_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate, pairwise
@@ -25,6 +26,10 @@ _MEAN_AT_MOST = 500
 """Of the sizes of cells: larger ones leave no room in the cache for their distances."""
 _LARGEST = 4
 """No cell is larger than so many times the mean; a crowd of equal rows is cut into several."""
+_SAMPLE = 16
+"""Cells that show how far away the neighbours of the others lie."""
+_NEAR_ENOUGH = 0.995
+"""Share of the neighbours found for a cell of the sample that the nearer cells have to hold."""
 _GROUPS = 64
 _CHUNK = 65_536
 _PLACE_BITS, _VALUE_BITS = 22, 31
@@ -62,8 +67,9 @@ def nearest_neighbours(
     ``exact`` compares every pair. ``cells`` divides the rows by k-means into ``sqrt(n)`` cells
     (n / 500 where that is more) and compares the rows of a cell, all at once, with those of the
     nearest cells that hold ``probes`` times the mean size of a cell; a neighbour beyond these is
-    missed. Larger ``probes`` miss fewer and take longer in proportion. ``auto`` is exact up to
-    10,000 rows.
+    missed. Larger ``probes`` miss fewer and take longer in proportion, up to where they find
+    nothing more: how far out 99.5 % of the found neighbours lie is seen on 16 cells, and beyond
+    the farthest of these no other cell searches. ``auto`` is exact up to 10,000 rows.
 
     Args:
         rows: (n, D) float32 or float16, on the CPU; may be memory-mapped.
@@ -145,6 +151,16 @@ class _Cells(NamedTuple):
         """Where the rows that those of ``cell`` are compared with lie in ``order``."""
         return [slice(self.ends[one], self.ends[one + 1]) for one in self.around[cell]]
 
+    def within(self, depth: int, least: int) -> _Cells:
+        """The same without the cells that begin beyond ``depth`` rows around a cell, and beyond
+        the ``least``."""
+        sizes, depth = np.diff(self.ends), max(depth, least - 1)
+        kept = [
+            near[: 1 + int(np.searchsorted(np.cumsum(sizes[near])[:-1], depth, side="right"))]
+            for near in self.around
+        ]
+        return self._replace(around=kept)
+
     def most_pairs(self) -> int:
         """The most pairs of rows of a cell and rows that they are compared with, in groups."""
         sizes = np.diff(self.ends)
@@ -160,9 +176,8 @@ def _by_cells(
     cells = _cells(faiss, table, count, probes, seed)
     # The rows of a cell lie side by side: whole pieces of memory are read and not row after row.
     ordered = table[cells.order]
-    left = iter(range(len(cells.around)))
 
-    def work() -> None:
+    def work(left: Iterator[int], cells: _Cells, depths: list[float] | None) -> None:
         faiss.omp_set_num_threads(1)
         gaps = np.empty(cells.most_pairs(), np.float32)
         for cell in left:  # Each thread takes the next one.
@@ -175,11 +190,23 @@ def _by_cells(
             own = cells.order[slices[0]]
             others = np.concatenate([cells.order[one] for one in slices])
             squares[own], index[own] = near, others[place]
+            if depths is not None:
+                depths.append(float(np.quantile(place, _NEAR_ENOUGH)))
 
     # A thread per cell and not several on each: the cells are many and small.
     with _blas().limit(limits=1), ThreadPoolExecutor(threads, "leaven-neighbours") as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+
+        def search(some: Iterable[int], cells: _Cells, depths: list[float] | None = None) -> None:
+            left = iter(some)
+            for done in [pool.submit(work, left, cells, depths) for _ in range(threads)]:
+                done.result()
+
+        number = len(cells.around)
+        sample = range(0, number, -(-number // _SAMPLE))
+        depths: list[float] = []
+        search(sample, cells, depths)
+        rest = [cell for cell in range(number) if cell not in sample]
+        search(rest, cells.within(int(max(depths)), count))
     return squares, index
 
 
