@@ -93,6 +93,7 @@ def claim(name: str, setting: Setting) -> Claim:
         model="cnn-small",
         options={"width": 16},
         metric=setting.metric,
+        seeds=setting.seeds,
         precision="bf16" if setting.group == "CIFAR-10" else "fp32",
     )
 

@@ -2,6 +2,7 @@
 
 from claims.harness import Claim, Gain, On
 from claims.sources import digit_scenes, with_all_labels
+from leaven.methods.segmentation.cps import CPSCutMix
 from leaven.methods.segmentation.fixmatch import FixMatch
 from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
@@ -21,6 +22,7 @@ CLAIM = Claim(
         "mean-teacher": MeanTeacher(**SAME),
         "fixmatch": FixMatch(**SAME),
         "unimatch": UniMatch(**SAME),
+        "cps-cutmix": CPSCutMix(**SAME),
         "all labels": On(Supervised(**SAME), with_all_labels),
     },
     expect=(
@@ -28,6 +30,7 @@ CLAIM = Claim(
         Gain("fixmatch", "supervised", 2.0, "miou"),
         Gain("fixmatch", "mean-teacher", 2.0, "miou"),
         Gain("unimatch", "supervised", 2.0, "miou"),
+        Gain("cps-cutmix", "supervised", 2.0, "miou"),
     ),
     data=digit_scenes(60, digits=4, size=64, train=2000, test=300),
     budget=Budget(steps=4000),

@@ -116,6 +116,7 @@ def run(
         str | None,
         _computing("precision", metavar="auto|fp32|bf16"),
     ] = None,
+    compile: Annotated[bool | None, _computing("compile", "--compile/--no-compile")] = None,
     threads: Annotated[int | None, _computing("threads")] = None,
     out: Annotated[Path | None, _option("out")] = None,
     config: Annotated[

@@ -157,6 +157,11 @@ class RunConfig(BaseModel):
     compare: bool = Field(False, description="also train the supervised baseline, same budget")
     device: str = Field("auto", description="auto, cpu, cuda, ...")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the computing")
+    compile: bool = Field(
+        False,
+        description="compile the networks: up to minutes at the start, faster steps after them; for "
+        "long runs on a GPU",
+    )
     threads: int = Field(0, ge=0, description="CPU threads; 0 finds the fastest")
     checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
     out: Path | None = Field(None, description="the run folder; runs/DATA-METHOD-SEED when not set")
@@ -264,6 +269,7 @@ class RunConfig(BaseModel):
             options=self.options,
             device=self.device,
             precision=self.precision,
+            compile=self.compile,
             threads=self.threads,
             checkpoint_seconds=self.checkpoint_seconds,
             show=show,

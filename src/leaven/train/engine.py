@@ -25,6 +25,7 @@ from leaven.data.dataset import T
 from leaven.draws import Draws
 from leaven.errors import RunError
 from leaven.labels import LabelStore
+from leaven.models.compilation import compile_network
 from leaven.models.files import WEIGHTS
 from leaven.models.weights import read_weights
 from leaven.quality import Health
@@ -202,9 +203,11 @@ class Engine(ABC, Generic[T]):
             self._start, self.started = None, True
 
     def placed(self, model: M) -> M:
-        """A model on the device, in the precision of the run."""
+        """A model on the device, in the precision of the run, compiled where the settings say so."""
         model.to(self.device).to(memory_format=torch.channels_last)
         model.precision = self.precision  # type: ignore[assignment]
+        if self.settings.compile:
+            compile_network(model)
         if not self.threads:
             self._choose_threads(model)
         return model

@@ -24,6 +24,7 @@ class Settings:
         options: further arguments of the model's builder.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         precision: ``"fp32"``, ``"bf16"``, or ``"auto"`` (bf16 on a GPU that has it, else fp32).
+        compile: compile the networks (``torch.compile``): slower to start, faster steps.
         threads: number of CPU threads; 0 finds the fastest by a short timing.
         checkpoint_seconds: time between checkpoints.
         checkpoint_steps: steps between checkpoints; in place of the time when set.
@@ -38,6 +39,7 @@ class Settings:
     options: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     precision: str = "auto"
+    compile: bool = False
     threads: int = 0
     checkpoint_seconds: float = 60.0
     checkpoint_steps: int | None = None
