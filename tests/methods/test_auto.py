@@ -50,6 +50,32 @@ def test_a_short_run_on_labels_alone_spends_no_pilot() -> None:
     assert trainer.step == 6 and trainer.available == 1
 
 
+def test_few_unlabelled_items_teach_nothing_that_shows() -> None:
+    few = replace(PLAIN, labels=100, least=100, unlabelled=0.4)
+    choice = choose(few)
+    assert choice.method == "supervised" and "0.4 per label" in choice.reason
+    assert choose(replace(few, unlabelled=1)).method == "fixmatch"
+    assert choose(replace(few, labels=5, least=5)).method == "fixmatch"
+    assert choose(replace(few, noise=0.1)).method == "rdcr"
+    assert choose(replace(few, imbalance=20)).method == "tras"
+
+
+def test_labels_that_neighbours_share_need_no_pilot() -> None:
+    data = open_data("digits", labels_per_class=100, seed=0)
+    trainer = Trainer(data, None, Settings(budget=Budget(steps=20), threads=1))
+    evidence = Auto(**SMALL).look(trainer.data, trainer)
+    assert trainer.step == 0 and trainer.available == 1
+    assert evidence.noise == 0 and choose(evidence).method == "supervised"
+
+    labels = data.train.labels
+    wrong = (labels + 1) % 10
+    tenth = torch.arange(len(labels)) % 10 == 0
+    train = replace(data.train, labels=torch.where(tenth & (labels >= 0), wrong, labels))
+    trainer = Trainer(data.with_train(train), None, Settings(budget=Budget(steps=20), threads=1))
+    Auto(**SMALL).look(trainer.data, trainer)
+    assert trainer.step > 0 and trainer.available < 1
+
+
 def test_unequal_classes_get_a_method_for_them() -> None:
     choice = choose(replace(PLAIN, labels=20, least=2, imbalance=20))
     assert choice.method == "tras" and "20 times" in choice.reason

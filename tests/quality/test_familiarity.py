@@ -7,7 +7,7 @@ import torch
 
 from leaven.data import MemoryPixels
 from leaven.quality.evidence import foreign_share
-from leaven.quality.familiarity import familiarity, looks
+from leaven.quality.familiarity import disagreement, familiarity, looks
 
 
 def clouds(count: int, places: list[float], seed: int = 0) -> torch.Tensor:
@@ -56,3 +56,18 @@ def test_pictures_of_one_kind_look_alike(side: int) -> None:
     nearest = torch.cdist(rows, rows).fill_diagonal_(torch.inf).argmin(1)
     assert torch.equal(nearest // 20, torch.arange(40) // 20)
     assert torch.equal(looks(MemoryPixels(images), torch.arange(40)), rows)
+
+
+def test_wrong_labels_differ_from_those_of_their_neighbours() -> None:
+    rows = clouds(40, [0.0, 50.0, 100.0])
+    labels = torch.arange(3).repeat_interleave(40)
+    assert disagreement(rows, labels) == 0
+    labels[::40] = torch.tensor([1, 2, 0])  # One of each cloud.
+    assert disagreement(rows, labels) == pytest.approx(3 / 120)
+
+
+def test_labels_by_chance_differ_from_those_of_their_neighbours() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (800,), generator=generator)
+    rows = torch.randn(800, 8, generator=generator)
+    assert disagreement(rows, labels) == pytest.approx(0.75, abs=0.06)

@@ -1,4 +1,5 @@
-"""How familiar unlabelled pictures look beside the labelled ones, before anything is learned."""
+"""What pictures say by their looks, before anything is learned: how familiar unlabelled ones are beside
+the labelled ones, and how well labels fit those of their neighbours."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from leaven.data.pixels import Pixels
 from leaven.refine.graph import neighbour_graph, normalise
+from leaven.refine.nearest import nearest_neighbours
 from leaven.refine.propagation import solve_graph
 
 ALPHA, NEIGHBOURS, COMPONENTS, SIDE = 0.95, 10, 32, 16
@@ -50,6 +52,26 @@ def familiarity(rows: Tensor, labels: Tensor) -> Tensor:
     others = torch.where(alike, others * count / (count - 1), others)
     score[position] = others.sum(1)
     return score / total
+
+
+def disagreement(rows: Tensor, labels: Tensor, count: int = 5) -> float:
+    """The share of labels that are not the one most of the ``count`` nearest other items have.
+
+    A wrong label differs from those of its neighbours unless most of these are wrong in the same way;
+    right ones may differ too. So it bounds the share of labels that are wrong item by item from above
+    (but for chance): where it is small, few are; where it is large, the task may just be hard.
+
+    Args:
+        rows: (n, D) floats, n > ``count``.
+        labels: (n,) classes, all known.
+        count: neighbours that vote; of equally many votes the lowest class wins.
+
+    Returns:
+        In [0, 1].
+    """
+    near = nearest_neighbours(rows, count, search="exact").items
+    votes = F.one_hot(labels)[near].sum(1)
+    return float((votes.argmax(1) != labels).float().mean())
 
 
 def looks(pixels: Pixels, index: Tensor) -> Tensor:
