@@ -98,7 +98,12 @@ class WeakStrong(HeadedFewLabels):
         losses = learn(step)                CE(labelled) + strength * mean w CE(strong, target)
 
     with ``strength(step)``, the unlabelled weight. All views of a step go through the network
-    together and share batch statistics (``see``). Averaged weights predict. What has a state is made once, in ``parts`` and ``heads``, and lives in checkpoints.
+    together and share batch statistics (``see``). Averaged weights predict. What has a state is made
+    once, in ``parts`` and ``heads``, and lives in checkpoints.
+
+    The codes of FixMatch and of the USB toolbox have the labelled pictures, without their labels, among
+    the unlabelled ones too. Here they are not: with few labels that changes next to nothing, and where
+    many pictures are labelled it is a difference.
     """
 
     needs_views: ClassVar[bool] = True
