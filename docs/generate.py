@@ -166,6 +166,7 @@ BOXES = ("map50", "map", "map75", "label_precision", "label_recall")
 """What is told of methods of boxes and masks; the last two of the accepted labels."""
 
 BESIDE = {
+    "scenes_few": ("Pixels of scenes: sixty maps, a longer budget", PIXELS),
     "street_few": ("Pixels of street photos: six maps, an encoder that knows photos", PIXELS),
     "street": ("Pixels of street photos: twenty maps, random weights", PIXELS),
     "soft_teacher": ("Boxes of blood cells: ten photos, two stages", BOXES),

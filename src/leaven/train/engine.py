@@ -208,6 +208,7 @@ class Engine(ABC, Generic[T]):
         model.precision = self.precision  # type: ignore[assignment]
         if self.settings.compile:
             compile_network(model)
+            log.info("the network is compiled in the first steps, which takes up to minutes")
         if not self.threads:
             self._choose_threads(model)
         return model
