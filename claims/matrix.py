@@ -94,6 +94,7 @@ def claim(name: str, setting: Setting) -> Claim:
         options={"width": 16},
         metric=setting.metric,
         seeds=setting.seeds,
+        note=setting.note,
         precision="bf16" if setting.group == "CIFAR-10" else "fp32",
     )
 

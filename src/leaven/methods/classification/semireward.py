@@ -57,7 +57,8 @@ class SemiReward(Plugin):
         "fast; most for Pseudo-Label and FlexMatch with few labels.",
         measured="Digits, 4 labels per class, 3 seeds: tells right labels from wrong ones (AUC "
         "0.83), those it keeps are 3.4 points better; accuracy of Pseudo-Label 0.7 "
-        "points lower with it, of FixMatch 0.1.",
+        "points lower with it, of FixMatch 0.1. Widths of digits: helps a network that drifts on its own "
+        "numbers, not one that learns those of its average.",
     )
 
     start: float = Field(
