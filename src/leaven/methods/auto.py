@@ -220,7 +220,7 @@ class Auto(Method):
         ),
         claim="Within 1 point of the best method per setting, never below the labels alone.",
         measured="14 settings of digits and CIFAR-10, 3 seeds each, 9 where they spread widely: within 1 "
-        "point of the best in 13 (CIFAR-10 with one label per class -1.3, spread 4 to 5), below the labels "
+        "point of the best in 13 (CIFAR-10 with one label per class -1.4, spread 4 to 5), below the labels "
         "alone in none.",
     )
 
