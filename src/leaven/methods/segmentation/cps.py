@@ -129,7 +129,8 @@ class CPSCutMix(CPS):
             "learn.pixel_cross_entropy",
         ),
         claim="VOC, 1/8 of the labels: 73.7 % mIoU with ResNet-50, 76.4 % with ResNet-101.",
-        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 24.1 % "
+        measured="60 of 2,000 scenes with digits labelled, 4,000 steps, 3 seeds, mean IoU: 66.3 %, labels alone "
+        "47.3 %. CamVid at 72x96, 20 maps, 400 steps from random weights: 24.1 % "
         "against 25.1 % of the labels alone and 25.0 % of one network that labels itself.",
     )
 
