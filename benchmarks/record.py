@@ -3,8 +3,8 @@
 FixMatch with allocation (as ``auto`` chooses it) trains WRN-28-2 on all 50,000 pictures, 64 labelled
 and 448 unlabelled ones a step, and is measured on the 10,000 test pictures with its averaged weights.
 Views are made on the device; on a GPU the network computes in bf16 and is compiled. The minutes begin
-when the pictures are decoded, and hold the compiling, the thresholds' start and all measuring; the
-learning rate falls within them, so every length is a run of its own.
+when the pictures are decoded, and hold the compiling and all measuring; the learning rate falls within
+them, so every length is a run of its own.
 
     python -m benchmarks.record [--minutes 3,6,9] [--seeds 0,1,2] [--quick]
 """

@@ -171,8 +171,8 @@ class Auto(Method):
     over the labels are counted. Unlabelled pictures in parts of the graph of looks that no label
     lies in are counted as foreign (``quality.familiarity``, within a second, with 20 labels or
     more). Where few items are unlabelled and there are 20 labels per class or more, labels may be
-    wrong. If nearly all of them are those of their neighbours by looks (``quality.disagreement`` below
-    5 %, as on digits), they are taken as right; else a pilot of two small trainings, each on one half of
+    wrong. If nearly all of them are those of their neighbours by looks (``quality.familiarity.disagreement``
+    below 5 %, as on digits), they are taken as right; else a pilot of two small trainings, each on one half of
     the labels, says what the other half is (``pilot`` of the budget): from that comes the share of
     wrong labels (``quality.label_noise``). The first of ``RULES`` that holds then has the rest of the
     budget.
