@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from leaven.errors import ConfigError
-from leaven.train import EMA, Budget, Keep, Optimizer, Recipe, WeightAverage, refresh_batch_norm
+from leaven.train import (
+    EMA,
+    Budget,
+    Keep,
+    Optimizer,
+    Recipe,
+    WeightAverage,
+    refresh_batch_norm,
+    threads,
+)
 from leaven.train.guard import BufferGuard
 from leaven.train.meter import Meter
-from leaven.train.threads import candidates, fastest
 
 
 @pytest.mark.parametrize(
@@ -146,15 +154,29 @@ def test_the_meter_leaves_out_what_is_not_finite() -> None:
     assert meter.flush()[0] == {}
 
 
-def test_the_fastest_number_of_threads_is_found() -> None:
-    def work() -> None:
-        time.sleep({1: 0.004, 2: 0.001, 4: 0.01}[torch.get_num_threads()])
+def test_the_fastest_number_of_threads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+
+    def work(spent: dict[int, float]) -> Callable[[], None]:
+        def step() -> None:
+            now[0] += spent[torch.get_num_threads()]
+
+        return step
 
     before = torch.get_num_threads()
-    assert fastest([1, 2, 4], work, seconds=0.1) == 2
+    assert threads.fastest([1, 2, 4], work({1: 4.0, 2: 1.0, 4: 10.0}), seconds=60) == 2
+    assert threads.fastest([1, 2], work({1: 1.0, 2: 1.0}), seconds=60) == 1
+    assert threads.fastest([1, 2], work({1: 1.0, 2: 0.96}), seconds=60) == 1
+    assert threads.fastest([1, 2], work({1: 1.0, 2: 0.94}), seconds=60) == 2
+    assert threads.fastest([1, 2], work({1: 4.0, 2: 1.0}), seconds=0) == 2
     assert torch.get_num_threads() == before
-    assert fastest([1, 2], lambda: time.sleep(0.002), seconds=0.05) == 1
-    assert candidates(1) == [1] and candidates(2) == [1, 2] and candidates(6) == [1, 2, 4, 6]
+
+
+def test_thread_counts_to_try_double_up_to_the_cores() -> None:
+    assert threads.candidates(1) == [1]
+    assert threads.candidates(2) == [1, 2]
+    assert threads.candidates(6) == [1, 2, 4, 6]
 
 
 def test_kept_values_have_to_be_named() -> None:
