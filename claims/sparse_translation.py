@@ -20,7 +20,7 @@ from leaven.select import fixed_threshold
 from leaven.train import Budget, Recipe, Settings, Trainer
 from leaven.train.batch import Batch
 
-EPOCHS = 80
+EPOCHS = 240
 EVERY = 5
 STEPS = EPOCHS * 3 + EPOCHS // EVERY * 48
 """50 labels and 1157 other pictures in batches of 24: 3 and 48 steps an epoch."""

@@ -22,7 +22,7 @@ from leaven.refine import (
     spread_labels,
 )
 from leaven.refine.graph import degrees, from_scipy
-from leaven.refine.nearest import _Cells, _least
+from leaven.refine.nearest import _Cells, _least, _Space, _square
 from leaven.refine.propagation import one_hot_rows, solve_graph
 
 
@@ -114,7 +114,9 @@ def test_cells_with_enough_probes_are_exact_and_repeatable() -> None:
 
 
 def test_cells_beyond_a_depth_are_left_out() -> None:
-    cells = _Cells(np.arange(12), [0, 3, 5, 9, 12], [[0, 2, 1], [1, 0], [2, 3, 0, 1], [3]])
+    cells = _Cells(
+        np.arange(12), [0, 3, 5, 9, 12], [[0, 2, 1], [1, 0], [2, 3, 0, 1], [3]], np.zeros(4, bool)
+    )
     # Around cell 0 begin cells at 0, 3 and 7 rows; around cell 2 at 0, 4, 7 and 10.
     assert cells.within(2, 1).around == [[0], [1, 0], [2], [3]]
     assert cells.within(3, 1).around == [[0, 2], [1, 0], [2], [3]]
@@ -140,12 +142,20 @@ def test_far_cells_are_not_searched_where_they_hold_nothing(monkeypatch) -> None
     assert (found.items == all_.items).float().mean() > 0.999
 
 
-def test_the_least_distances_are_those_of_all() -> None:
-    rows = clusters(900, width=5, seed=7)[0] + 100
+def with_squares(rows: np.ndarray) -> np.ndarray:
+    placed = np.pad(rows, ((0, 0), (0, 1)))
+    _square(placed)
+    return placed
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_the_least_distances_are_those_of_all(far: bool) -> None:
+    rows = clusters(900, width=5, seed=7)[0] + (100 if far else 0)
+    table = with_squares(rows.numpy())
     slices = [slice(500, 540), slice(0, 300), slice(540, 900)]
     second = torch.cat([rows[one] for one in slices])
-    space = np.empty(40 * 704, np.float32)
-    found = _least(rows.numpy(), slices, 9, space)
+    space = _Space(704, 40 * 704, 6)
+    found = _least(table, slices, 9, space, far)
     assert found is not None
     pairs = torch.cdist(second[:40].double(), second.double()).square()
     near = pairs.topk(9, largest=False)
@@ -153,12 +163,27 @@ def test_the_least_distances_are_those_of_all() -> None:
     torch.testing.assert_close(
         torch.from_numpy(found[0]).double(), near.values, rtol=1e-4, atol=1e-3
     )
-    equal = np.zeros((700, 5), np.float32)
-    assert _least(equal, [slice(0, 40), slice(40, 700)], 9, space) is None
-    assert _least(rows.numpy(), [slice(0, 40), slice(40, 100)], 9, space) is None
+    equal = np.zeros((700, 6), np.float32)
+    assert _least(equal, [slice(0, 40), slice(40, 700)], 9, space, far) is None
+    assert _least(table, [slice(0, 40), slice(40, 100)], 9, space, far) is None
     # More rows than a key has numbers for.
-    many = clusters(2200, width=2, seed=7)[0].numpy()
-    assert _least(many, [slice(0, 2049), slice(2049, 2200)], 9, np.empty(0, np.float32)) is None
+    many = with_squares(clusters(2200, width=2, seed=7)[0].numpy())
+    crowd = [slice(0, 2049), slice(2049, 2200)]
+    assert _least(many, crowd, 9, _Space(0, 0, 3), far) is None
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e3, 3e4])
+def test_distances_hold_in_crowds_far_from_one_another(apart: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    crowd = torch.arange(4000) % 4
+    rows = torch.randn(4000, 16, generator=generator)
+    rows[:, 0] += apart * crowd
+    found = nearest_neighbours(rows, 8, search="cells", probes=40)
+    gaps = (rows[found.items].double() - rows[:, None].double()).norm(dim=2)
+    torch.testing.assert_close(found.distance.double(), gaps, rtol=1e-3, atol=1e-2)
+    exact = torch.cdist(rows[:200].double(), rows.double()).topk(9, largest=False).indices[:, 1:]
+    hit = (found.items[:200, :, None] == exact[:, None, :]).any(2).float().mean()
+    assert hit > 0.9
 
 
 @pytest.mark.parametrize("search", ["exact", "cells"])

@@ -121,7 +121,7 @@ def scaled(graph: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """``diag(left) W diag(right)`` of a sparse CSR graph."""
     crow, column, values = graph.crow_indices(), graph.col_indices(), graph.values()
     row = left.repeat_interleave(crow.diff())
-    return csr(crow, column, values * row * right[column], graph.shape)
+    return csr(crow, column, values * row * right.index_select(0, column), graph.shape)
 
 
 def csr(crow: Tensor, column: Tensor, values: Tensor, shape: torch.Size) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +29,8 @@ _SAMPLE = 16
 """Cells that show how far away the neighbours of the others lie."""
 _NEAR_ENOUGH = 0.995
 """Share of the neighbours found for a cell of the sample that the nearer cells have to hold."""
+_FAR = 64
+"""Times the mean square of the width of a cell that the square of its way to the mean may be."""
 _GROUPS = 64
 _CHUNK = 65_536
 _PLACE_BITS, _VALUE_BITS = 22, 31
@@ -141,11 +142,14 @@ class _Cells(NamedTuple):
         order: (n,) the numbers of the rows, those of a cell after one another.
         ends: of C + 1 places, where a cell begins in ``order``, and the end.
         around: the cells that the rows of each cell are compared with, itself first.
+        far: (C,) bool, cells so far from the mean of all rows, for their width, that products of
+            their rows say little of how near these are.
     """
 
     order: np.ndarray
     ends: list[int]
     around: list[list[int]]
+    far: np.ndarray
 
     def slices(self, cell: int) -> list[slice]:
         """Where the rows that those of ``cell`` are compared with lie in ``order``."""
@@ -161,10 +165,24 @@ class _Cells(NamedTuple):
         ]
         return self._replace(around=kept)
 
-    def most_pairs(self) -> int:
-        """The most pairs of rows of a cell and rows that they are compared with, in groups."""
+    def most(self) -> tuple[int, int]:
+        """The most rows that those of a cell are compared with, in groups, and the most pairs."""
         sizes = np.diff(self.ends)
-        return max(int(sizes[near[0]]) * _in_groups(int(sizes[near].sum())) for near in self.around)
+        reached = [_in_groups(int(sizes[near].sum())) for near in self.around]
+        return max(reached), int((sizes * reached).max())
+
+
+class _Space:
+    """Memory that is filled for one cell after another: fresh memory would cost more than sorting.
+
+    Attributes:
+        rows: of a cell and those around it.
+        gaps: between all of these and the cell's own.
+    """
+
+    def __init__(self, rows: int, pairs: int, width: int) -> None:
+        self.rows = np.empty((rows, width), np.float32)
+        self.gaps = np.empty(pairs, np.float32)
 
 
 def _by_cells(
@@ -175,17 +193,22 @@ def _by_cells(
     index = np.empty((len(table), count), dtype=np.int64)
     cells = _cells(faiss, table, count, probes, seed)
     # The rows of a cell lie side by side: whole pieces of memory are read and not row after row.
-    ordered = table[cells.order]
+    placed = np.empty((len(table), table.shape[1] + 1), np.float32)
+    mean = table.mean(0)
+    for part in (slice(i, i + _CHUNK) for i in range(0, len(table), _CHUNK)):
+        np.subtract(table[cells.order[part]], mean, out=placed[part, :-1])
+    _square(placed)
 
     def work(left: Iterator[int], cells: _Cells, depths: list[float] | None) -> None:
         faiss.omp_set_num_threads(1)
-        gaps = np.empty(cells.most_pairs(), np.float32)
+        space = _Space(*cells.most(), placed.shape[1])
         for cell in left:  # Each thread takes the next one.
             slices = cells.slices(cell)
-            found = _least(ordered, slices, count, gaps)
+            found = _least(placed, slices, count, space, bool(cells.far[cell]))
             if found is None:
-                second = np.concatenate([ordered[one] for one in slices])
-                found = faiss.knn(ordered[slices[0]], second, count)
+                second = np.concatenate([placed[one, :-1] for one in slices])
+                own = slices[0].stop - slices[0].start
+                found = faiss.knn(second[:own], second, count)
             near, place = found
             own = cells.order[slices[0]]
             others = np.concatenate([cells.order[one] for one in slices])
@@ -218,33 +241,37 @@ def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
+def _square(placed: np.ndarray) -> None:
+    """Puts the squared length of each row into the last column."""
+    np.einsum("ij,ij->i", placed[:, :-1], placed[:, :-1], out=placed[:, -1])
+
+
 def _least(
-    table: np.ndarray, slices: list[slice], count: int, space: np.ndarray
+    table: np.ndarray, slices: list[slice], count: int, space: _Space, far: bool
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The ``count`` least squared distances of each row of the first slice of ``table`` to the rows
     of all, and where these are among them; None where too many are equal, or too few are there,
     for a short cut to pay.
 
-    The distances are one product of matrices. Of each row they are dealt into groups; the
-    ``count``-th least of the least of the groups is a bound that at least ``count`` distances
-    keep and few others, and only these are sorted. ``space`` is where the distances are put: fresh
-    memory for each cell would cost more than the sorting.
+    The distances are one product of matrices, |y|^2 - 2 x y, to which |x|^2 comes at last. Of each
+    row they are dealt into groups; the ``count``-th least of the least of the groups is a bound
+    that at least ``count`` distances keep and few others, and only these are sorted. ``table`` has
+    squares in its last column. What is ``far`` is moved to the middle first: small numbers lose
+    less.
     """
-    ends = [0, *accumulate(one.stop - one.start for one in slices)]
-    size, width = ends[-1], table.shape[1]
+    size = sum(one.stop - one.start for one in slices)
     own = slices[0].stop - slices[0].start
     if not 2 * _GROUPS <= size < 1 << _PLACE_BITS or own > _MOST_ROWS or 2 * count > _GROUPS:
         return None
-    middle = table[slices[0]].mean(0)  # Small numbers lose less in |x|^2 - 2 x y + |y|^2.
-    right = np.empty((_in_groups(size), width + 1), np.float32)
-    second = right[:size, :width]
-    for (begin, end), one in zip(pairwise(ends), slices, strict=True):
-        np.subtract(table[one], middle, out=second[begin:end])
-    squares = np.einsum("ij,ij->i", second, second, out=right[:size, width])
-    right[size:, :width], right[size:, width] = 0, np.inf
+    right = space.rows[: _in_groups(size)]
+    seen = np.concatenate([table[one] for one in slices], out=right[:size])
+    if far:
+        seen[:, :-1] -= seen[:own, :-1].mean(0)
+        _square(seen)
+    right[size:, :-1], right[size:, -1] = 0, np.inf
     left = -2 * right[:own]
-    left[:, width] = 1
-    gaps = space[: len(right) * own].reshape(len(right), own)
+    left[:, -1] = 1
+    gaps = space.gaps[: len(right) * own].reshape(len(right), own)
     np.matmul(right, left.T, out=gaps)
     least = gaps.reshape(-1, _GROUPS, own).min(0)
     least.partition(count - 1, axis=0)
@@ -254,7 +281,7 @@ def _least(
     place, row = np.divmod(kept, own)
     # Bits of numbers that are not negative are in the order of the numbers: one key sorts the rows,
     # of each its distances, and brings the places along.
-    values = np.abs(np.maximum(gaps.ravel()[kept] + squares[row], 0)).view(np.uint32)
+    values = np.abs(np.maximum(gaps.ravel()[kept] + seen[row, -1], 0)).view(np.uint32)
     keys = row.astype(np.uint64) << _ROW | values.astype(np.uint64) << _VALUE
     keys |= place.astype(np.uint64)
     keys.sort()
@@ -282,9 +309,12 @@ def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) ->
         max_points_per_centroid=_POINTS_PER_CELL,
     )
     means.train(table)
-    nearest = means.index.search(table, 1)[1][:, 0]
-    order = np.argsort(nearest, kind="stable")
+    away, nearest = (found[:, 0] for found in means.index.search(table, 1))
+    # Few bits sort faster.
+    order = np.argsort(nearest.astype(np.min_scalar_type(wanted)), kind="stable")
     crowds = np.bincount(nearest, minlength=wanted)
+    width_of = np.bincount(nearest, away, minlength=wanted) / np.maximum(crowds, 1)
+    reach = np.square(means.centroids - table.mean(0)).sum(1)
     largest = _LARGEST * -(-n // wanted)
     # A crowd of c rows is cut into ceil(c / largest) cells; one without rows is none.
     cuts = -(-crowds // largest)
@@ -296,15 +326,18 @@ def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) ->
     centroids = means.centroids[centres]
     least = max(count, probes * n // wanted)
     ranked = faiss.knn(centroids, centroids, min(len(sizes), 16 * probes))[1]
-    around = []
-    for own, near in enumerate(ranked):
-        near = np.concatenate([[own], near[near != own]])
-        reached = np.cumsum(sizes[near])
-        if reached[-1] < count:  # The cells around are all but empty.
-            near = np.concatenate([[own], np.delete(np.arange(len(sizes)), own)])
-            reached = np.cumsum(sizes[near])
-        around.append(near[: int(np.searchsorted(reached, least)) + 1].tolist())
-    return _Cells(order, ends.tolist(), around)
+    each = np.arange(len(sizes))[:, None]
+    crowded_out = (ranked != each).all(1)
+    ranked[crowded_out, -1] = each[crowded_out, 0]
+    ranked = np.take_along_axis(ranked, np.argsort(ranked != each, axis=1, kind="stable"), 1)
+    reached = np.cumsum(sizes[ranked], 1)
+    kept = (reached < least).sum(1) + 1
+    around = [near[:some].tolist() for near, some in zip(ranked, kept.tolist(), strict=True)]
+    for own in np.flatnonzero(reached[:, -1] < count).tolist():  # All but empty ones around it.
+        near = np.concatenate([[own], np.delete(each[:, 0], own)])
+        around[own] = near[: int(np.searchsorted(np.cumsum(sizes[near]), least)) + 1].tolist()
+    far = (reach > _FAR * width_of)[centres]
+    return _Cells(order, ends.tolist(), around, far)
 
 
 def _without_faiss(table: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
