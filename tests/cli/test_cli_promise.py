@@ -119,6 +119,15 @@ def pictures(task, folder, count=70):
     return folder
 
 
+def told(labels):
+    """What is estimated of the accuracy of labels fits together."""
+    assert {"estimated_accuracy", "estimated_range", "estimated_by", "shift"} <= labels.keys()
+    assert set(labels["shift"] or {"distance", "p", "found"}) == {"distance", "p", "found"}
+    if labels["estimated_range"] is not None:
+        low, high = labels["estimated_range"]
+        assert 0 <= low <= labels["estimated_accuracy"] <= high <= 1
+
+
 def test_pixels(leaven, tmp_path):
     summary = promised(
         leaven, pictures("segmentation", tmp_path / "data"), "--task", "segmentation", *SHORT,
@@ -126,6 +135,7 @@ def test_pixels(leaven, tmp_path):
         "--model", "unet", "--out", tmp_path / "run",
     )  # fmt: skip
     promise, labels = summary["promise"], summary["labels"]
+    told(labels)
     assert promise["unit"] == "pixels"
     assert promise["held_out"] == 30
     assert summary["data"]["unlabelled"] == labels["items"] == 27
@@ -142,6 +152,7 @@ def test_boxes(leaven, tmp_path):
         "--model", "fcos-small", "--out", tmp_path / "run",
     )  # fmt: skip
     promise = summary["promise"]
+    told(summary["labels"])
     assert promise["unit"] == "boxes"
     assert not promise["held"]
     assert promise["needs_person"] == promise["labels"] == summary["labels"]["boxes"]

@@ -9,6 +9,7 @@ import torch
 import leaven
 from leaven.data import MemoryPixels, open_data
 from leaven.errors import ConfigError
+from leaven.job import label_accuracy as job_label_accuracy
 from leaven.job.label_accuracy import label_accuracy
 from leaven.labels import ClassLabels
 from leaven.models import build_model, save_model
@@ -65,12 +66,23 @@ def test_of_the_same_kind_what_is_held_out_tells(data, model, held_out):
     found = label_accuracy(model, every, data, SETTINGS, held_out)
     assert not found.shift.found and found.findings == []
     expected = estimate_accuracy(every.probs, held_out=held_out)["atc-entropy"]
-    assert found.best.name == "atc-entropy" and found.best.accuracy == expected.accuracy
-    assert found.best.accuracy == pytest.approx(every.accuracy(data.unlabelled.truth), abs=0.06)
+    assert found.by == "atc-entropy" and found.accuracy == expected.accuracy
+    low, high = found.likely.low, found.likely.high
+    assert low <= found.accuracy <= high and high - low < 0.12
+    assert found.as_dict()["estimated_range"] == [low, high]
+    assert found.accuracy == pytest.approx(every.accuracy(data.unlabelled.truth), abs=0.06)
     some = said(model, data, least=0.9)
-    assert (
-        label_accuracy(model, some, data, SETTINGS, held_out).best.name == "calibrated-confidence"
-    )
+    chosen = label_accuracy(model, some, data, SETTINGS, held_out)
+    assert chosen.by == "calibrated-confidence" and chosen.likely.low > low
+
+
+def test_few_held_out_pictures_leave_a_wide_range(data, model, held_out):
+    few = HeldOut(held_out.probs[:12], held_out.truth[:12])
+    found = label_accuracy(model, said(model, data), data, SETTINGS, few)
+    assert found.likely.high - found.likely.low > 0.2
+    (finding,) = found.findings
+    assert finding["code"] == "few-held-out" and "anything from" in finding["text"]
+    assert "Hold out more" in finding["text"]
 
 
 def test_of_another_kind_a_copy_is_asked(data, model, held_out):
@@ -78,47 +90,55 @@ def test_of_another_kind_a_copy_is_asked(data, model, held_out):
     labels = said(model, other)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = label_accuracy(model, labels, other, SETTINGS, held_out)
-    assert found.shift.found and found.best.name == "second-opinion"
+    assert found.shift.found and found.by == "second-opinion"
     assert [finding["code"] for finding in found.findings] == ["unlike-held-out"]
     assert "second-opinion" in found.findings[0]["text"]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     again = label_accuracy(model, labels, other, SETTINGS, held_out)
-    assert again.best.accuracy == found.best.accuracy
+    assert again.accuracy == found.accuracy
     right = labels.accuracy(other.unlabelled.truth)
-    free = label_accuracy(model, labels, other, SETTINGS, held_out, "held-out").best
-    assert free.name == "atc-entropy"
-    assert abs(found.best.accuracy - right) < abs(float(labels.confidence.mean()) - right)
+    free = label_accuracy(model, labels, other, SETTINGS, held_out, "held-out")
+    assert free.by == "atc-entropy" and free.likely is None
+    assert abs(found.accuracy - right) < abs(float(labels.confidence.mean()) - right)
 
 
 def test_who_asks_for_it_gets_it(data, model, held_out):
     some = said(model, data, least=0.9)
     asked = label_accuracy(model, some, data, SETTINGS, held_out, "second-opinion")
-    assert asked.best.name == "second-opinion" and not asked.shift.found
+    assert asked.by == "second-opinion" and not asked.shift.found
 
 
 def test_without_anything_held_out_a_copy_is_asked_where_there_are_enough(data, model):
     found = label_accuracy(model, said(model, data), data, SETTINGS, None)
-    assert found.best.name == "second-opinion" and found.shift is None
+    assert found.by == "second-opinion" and found.shift is None
     few = data.train.subset(torch.arange(len(data.train) - 220))
     less = data.with_train(few)
     found = label_accuracy(model, said(model, less), less, SETTINGS, None)
-    assert len(less.unlabelled) < 100 and found.best.name == "confidence"
+    assert len(less.unlabelled) < 100 and found.by == "confidence"
 
 
 def test_of_many_pictures_some_are_asked(data, model, monkeypatch):
     monkeypatch.setattr("leaven.job.label_accuracy.MOST_PICTURES", 120)
     labels = said(model, data)
-    found = label_accuracy(model, labels, data, SETTINGS, None)
-    assert len(found.best.wrong) == 120
+    asked = []
+    ask = job_label_accuracy.second_opinion
+
+    def counted(method, model, images, *others, **more):
+        asked.append(len(images))
+        return ask(method, model, images, *others, **more)
+
+    monkeypatch.setattr(job_label_accuracy, "second_opinion", counted)
+    label_accuracy(model, labels, data, SETTINGS, None)
+    assert asked == [120]
 
 
 def test_where_nothing_is_accepted_there_is_no_estimate(data, model, held_out):
     found = label_accuracy(model, said(model, data, least=2.0), data, SETTINGS, held_out)
-    assert found.best is None
+    assert found.accuracy is None and found.likely is None
     assert found.as_dict()["estimated_accuracy"] is None and found.as_dict()["shift"]["p"] <= 1
     unsaid = ClassLabels.from_person(data.unlabelled.truth)
     nothing = label_accuracy(model, unsaid, data, SETTINGS, held_out).as_dict()
-    assert nothing == {"estimated_accuracy": None, "estimated_by": None, "shift": None}
+    assert set(nothing.values()) == {None}
 
 
 def test_a_run_says_what_its_estimate_rests_on(tmp_path):

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from leaven.labels import BoxLabels, Masks
-from leaven.quality.detection import AREAS, detection_scores, match_boxes
+from leaven.quality.detection import AREAS, detection_scores, match_boxes, said_of_boxes
 
 K = 3
 
@@ -236,3 +236,15 @@ def test_masks_of_a_large_set_have_areas():
     masks = Masks.from_dense(squares)
     truth = replace(labels([[0, 0, 5, 6]] * 300), masks=masks)
     assert detection_scores(truth, truth, 1, masks=True).metrics()["ar100"] == pytest.approx(1 / 3)
+
+
+def test_what_is_found_in_each_picture():
+    boxes = torch.tensor([[0.0, 0, 4, 4]]).repeat(4, 1)
+    confidence = torch.tensor([0.9, 0.5, 0.7, 0.1])
+    counts = torch.tensor([3, 0, 1])
+    found = BoxLabels.from_model(boxes, torch.tensor([1, 1, 0, 2]), confidence, counts)
+    said = said_of_boxes(found, K, 0.5)
+    expected = torch.tensor([[1, 2, 0, 0.7], [0, 0, 0, 0], [0, 0, 0, 0]])
+    torch.testing.assert_close(said, expected)
+    nothing = BoxLabels.from_model(boxes[:0], counts[:0], confidence[:0], counts[:0])
+    assert said_of_boxes(nothing, K, 0.5).shape == (0, K + 1)

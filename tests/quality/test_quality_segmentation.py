@@ -11,6 +11,7 @@ from leaven.quality.segmentation import (
     SegmentationMeter,
     border_band,
     iou_per_class,
+    said_of_maps,
     segmentation_metrics,
 )
 
@@ -208,3 +209,21 @@ def test_bins_that_fall_are_taken_together_and_empty_ones_filled():
     assert bins.worth(torch.tensor([0.1, 0.5, 0.9])).tolist() == pytest.approx([0, 0.5, 1])
     nothing = ConfidenceBins()
     assert nothing.worth(torch.tensor([0.2, 0.8])).tolist() == pytest.approx([0.2, 0.8])
+
+
+def test_what_is_said_of_each_picture():
+    classes = torch.tensor([[[0, 1], [1, 255]], [[2, 2], [2, -1]]])
+    confidence = torch.tensor([[[0.5, 0.7], [0.9, 0.1]], [[1.0, 1.0], [1.0, 0.0]]])
+    said = said_of_maps(classes, confidence, None, 3)
+    expected = torch.tensor([[0.25, 0.5, 0, 0.55], [0, 0, 0.75, 0.75]])
+    torch.testing.assert_close(said, expected, rtol=0, atol=1e-3)
+    shown = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 0]]]).bool()
+    part = said_of_maps(classes, confidence, shown, 3)
+    torch.testing.assert_close(
+        part, torch.tensor([[0.5, 0.5, 0, 0.6], [0, 0, 0, 0]]), rtol=0, atol=1e-3
+    )
+    meter = SegmentationMeter(3)
+    assert meter.said.shape == (0, 4)
+    truth = torch.full_like(classes, -1)
+    meter.add(classes.clamp_max(2), truth, confidence, shown)
+    torch.testing.assert_close(meter.said, part)

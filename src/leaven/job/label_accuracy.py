@@ -14,8 +14,8 @@ from leaven.data import Data, ImageSet
 from leaven.labels import ClassLabels
 from leaven.methods.classification.second_opinion import Opinions, SecondOpinion
 from leaven.models import Classifier
-from leaven.quality import Estimate, HeldOut, best_estimate, estimate_accuracy
-from leaven.quality.accuracy import Shift, shift_between
+from leaven.quality import ConfidenceBins, HeldOut, best_estimate, estimate_accuracy
+from leaven.quality.accuracy import LikelyRange, Shift, shift_between
 from leaven.train import Budget, Settings, Trainer
 
 log = logging.getLogger(__name__)
@@ -34,39 +34,63 @@ MOST_PICTURES = 5000
 """So many, evenly spaced, a second opinion is asked on: the standard error is 0.7 points at most."""
 
 
+FEW = "few-held-out"
+"""The code of another one."""
+
+WIDE = 0.1
+"""So far below an estimate the accuracy may lie before that is a finding."""
+
+
 @dataclass(frozen=True)
 class LabelAccuracy:
     """What is known of the accuracy of labels without their truth.
 
     Attributes:
-        best: the estimate to believe; None where no label is accepted.
+        accuracy: the estimate to believe; None where no label is accepted.
+        by: what it rests on.
+        likely: where it lies, as far as the number of held-out pictures tells; None where it rests
+            on something else.
         shift: how far the labelled items lie from the held-out ones; None without any of these.
     """
 
-    best: Estimate | None
+    accuracy: float | None = None
+    by: str | None = None
+    likely: LikelyRange | None = None
     shift: Shift | None = None
 
     @property
     def findings(self) -> list[dict[str, str]]:
-        """What people should know, where the items lie apart."""
-        if self.shift is None or not self.shift.found:
-            return []
-        by = "" if self.best is None else f" (here by {self.best.name})"
-        text = (
-            "What the model says of the unlabelled pictures lies far from what it says of the "
-            f"held-out ones (distance {self.shift.distance:.2f} of 1): figures that were measured on "
-            "held-out pictures do not hold for the unlabelled ones, and the accuracy of their labels "
-            f"is a rough estimate{by}. Label some of the unlabelled pictures."
-        )
-        return [{"level": "warning", "code": SHIFTED, "text": text}]
+        """What people should know: the items lie apart, or few tell."""
+        found = []
+        if self.shift is not None and self.shift.found:
+            by = "" if self.by is None else f" (here by {self.by})"
+            text = (
+                "What the model says of the unlabelled pictures lies far from what it says of the "
+                f"held-out ones (distance {self.shift.distance:.2f} of 1): figures that were measured "
+                "on held-out pictures do not hold for the unlabelled ones, and the accuracy of their "
+                f"labels is a rough estimate{by}. Label some of the unlabelled pictures."
+            )
+            found.append({"level": "warning", "code": SHIFTED, "text": text})
+        if self.accuracy is not None and self.likely is not None:
+            low, high = self.likely.low, self.likely.high
+            if self.accuracy - low > WIDE:
+                text = (
+                    f"The accuracy of the accepted labels, {self.accuracy:.0%} by estimate, may be "
+                    f"anything from {low:.0%} to {high:.0%}: what is held out tells as much of labels "
+                    f"that are as sure as these as {max(1, round(self.likely.pictures))} pictures "
+                    "would. Hold out more labelled pictures."
+                )
+                found.append({"level": "info", "code": FEW, "text": text})
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """For the summary of a run."""
-        shift = self.shift
+        likely = self.likely
         return {
-            "estimated_accuracy": None if self.best is None else self.best.accuracy,
-            "estimated_by": None if self.best is None else self.best.name,
-            "shift": None if shift is None else shift.as_dict(),
+            "estimated_accuracy": self.accuracy,
+            "estimated_range": None if likely is None else [likely.low, likely.high],
+            "estimated_by": self.by,
+            "shift": None if self.shift is None else self.shift.as_dict(),
         }
 
 
@@ -95,7 +119,7 @@ def label_accuracy(
             where it can: from pictures, ``LEAST_PICTURES`` or more.
     """
     if labels.probs is None:
-        return LabelAccuracy(None)
+        return LabelAccuracy()
     probs = labels.probs.cpu()
     shift = None
     if held_out is not None and len(probs):
@@ -114,7 +138,25 @@ def label_accuracy(
         opinions = second_opinion(method, model, some, said, settings, flip=flip)
         trusted = labels.weight.cpu()[rows]
         found = estimate_accuracy(said, weight=trusted, perturbed=opinions.perturbed) or found
-    return LabelAccuracy(best_estimate(found), shift)
+    best = best_estimate(found)
+    if best is None:
+        return LabelAccuracy(shift=shift)
+    bins = ConfidenceBins()
+    if held_out is not None and best.name not in ("second-opinion", "adapted"):
+        bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
+    asked_of = bins.histogram(probs.max(1).values[labels.weight.cpu() > 0])
+    return told_by(bins, asked_of, best.accuracy, best.name, shift)
+
+
+def told_by(
+    bins: ConfidenceBins, asked_of: Tensor, accuracy: float, by: str, shift: Shift | None
+) -> LabelAccuracy:
+    """With the range that the held-out predictions in ``bins`` leave to it: none where these lie far
+    from what is asked of, of which ``asked_of`` (bins,) are in each bin."""
+    likely = None if shift is not None and shift.found else bins.likely(asked_of)
+    if likely is not None:
+        likely = likely.around(accuracy)
+    return LabelAccuracy(accuracy, by, likely, shift)
 
 
 def second_opinion(

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from leaven.data import Data, ImageSet
 from leaven.data.pixel_maps import PixelMaps
+from leaven.job.label_accuracy import LabelAccuracy, told_by
 from leaven.job.looks import look
 from leaven.job.promises import Asked, Promised, promised_pixels
 from leaven.job.stage import ESTIMATED_BY, Stage, listed
 from leaven.labels import PixelLabels
 from leaven.methods import Fitted
-from leaven.quality import ConfidenceBins
+from leaven.quality import ConfidenceBins, SegmentationMeter
+from leaven.quality.accuracy import shift_of
+from leaven.quality.segmentation import said_of_maps
 from leaven.report.dense_gallery import CHUNK, pixel_figures, write_pixel_gallery
 
 
@@ -24,7 +27,7 @@ class PixelStage(Stage[PixelMaps]):
     names: ClassVar[tuple[str, ...]] = (
         "miou", "pixel_accuracy", "mean_accuracy", "dice", "border_miou", "ece", "confidence",
     )  # fmt: skip
-    judged: ConfidenceBins | None = None
+    judged: SegmentationMeter | None = None
 
     def measure(
         self, fitted: Fitted[Any, Any], held_out: ImageSet[PixelMaps]
@@ -33,7 +36,7 @@ class PixelStage(Stage[PixelMaps]):
         found = meter.metrics()
         self.per_class = {name: listed(values) for name, values in meter.per_class().items()}
         self.reliability = meter.bins.reliability().as_dict()
-        self.judged = meter.bins
+        self.judged = meter
         self.trainer.health.calibration(found, self.trainer.step)
         return {name: found.get(name) for name in self.names}
 
@@ -54,14 +57,14 @@ class PixelStage(Stage[PixelMaps]):
         # All maps have one size and nothing beside a picture is accepted: means of means are means.
         figures = pixel_figures(labels, unlabelled.truth)
         weight = labels.accepted.float().mean((1, 2))
-        estimated = estimated_accuracy(labels, self.judged)
+        estimate = pixel_accuracy(labels, self.judged)
+        self.findings += estimate.findings
         return {
             "items": len(labels),
             "accepted": int((weight > 0).sum()),
             "accepted_share": labels.accepted_share,
             "accuracy": _mean(figures.right, weight),
-            "estimated_accuracy": estimated,
-            "estimated_by": None if estimated is None else ESTIMATED_BY[self.judged is not None],
+            **estimate.as_dict(),
         }
 
     def write_gallery(self, fitted: Fitted[Any, Any]) -> None:
@@ -77,18 +80,30 @@ class PixelStage(Stage[PixelMaps]):
         )
 
 
-def estimated_accuracy(labels: PixelLabels, judged: ConfidenceBins | None) -> float | None:
+def pixel_accuracy(labels: PixelLabels, judged: SegmentationMeter | None) -> LabelAccuracy:
     """The share of accepted pixels that is right: the mean of what their confidence is worth on the
-    held-out pictures (``ConfidenceBins.worth``), or without these of the confidence itself; None of
-    no pixel.
+    held-out pictures (``ConfidenceBins.worth``), or without these of the confidence itself.
+
+    Whether the pictures are like the held-out ones is told by how much of each picture is said to be
+    of each class, and by its mean confidence.
     """
-    total, count = 0.0, 0
+    bins = ConfidenceBins() if judged is None else judged.bins
+    total, counts, said = 0.0, torch.zeros(bins.bins, dtype=torch.int64), []
     for index in torch.arange(len(labels)).split(CHUNK):
         some = labels.select(index).cpu()
         confidence = some.confidence[some.accepted].double()
-        worth = confidence if judged is None else judged.worth(confidence)
-        total, count = total + float(worth.sum()), count + len(confidence)
-    return total / count if count else None
+        total += float(bins.worth(confidence).sum())
+        counts += bins.histogram(confidence)
+        if judged is not None:
+            shown = None if some.extents is None else some.shown
+            said.append(said_of_maps(some.classes, some.confidence, shown, judged.num_classes))
+    count = int(counts.sum())
+    shift = None
+    if judged is not None and said and len(judged.said):
+        shift = shift_of(judged.said, torch.cat(said))
+    if count == 0:
+        return LabelAccuracy(shift=shift)
+    return told_by(bins, counts, total / count, ESTIMATED_BY[judged is not None], shift)
 
 
 def _mean(values: Tensor, weight: Tensor) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,13 @@ from leaven.labels.classes import Source
 
 VOID = 255
 """The stored class of a pixel of which nobody has said what it shows. In batches it is -1."""
+
+
+def inside(extents: Tensor, size: Sequence[int]) -> Tensor:
+    """(n, H, W) bool: the pixels of the upper left parts of height and width ``extents`` (n, 2)."""
+    tall, wide = extents[:, :, None, None].unbind(1)
+    rows = torch.arange(size[0], device=extents.device)[:, None]
+    return (rows < tall) & (torch.arange(size[1], device=extents.device) < wide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,7 @@ class PixelLabels:
         """(n, H, W) bool: the pixels that show a picture."""
         if self.extents is None:
             return torch.ones_like(self.classes, dtype=torch.bool)
-        _, height, width = self.classes.shape
-        tall, wide = self.extents.to(self.classes.device)[:, :, None, None].unbind(1)
-        rows = torch.arange(height, device=tall.device)[:, None]
-        return (rows < tall) & (torch.arange(width, device=tall.device) < wide)
+        return inside(self.extents.to(self.classes.device), self.classes.shape[1:])
 
     @property
     def areas(self) -> Tensor:

@@ -196,6 +196,18 @@ def match_boxes(
     )
 
 
+def said_of_boxes(labels: BoxLabels, num_classes: int, clear: float) -> Tensor:
+    """(n, K + 1) float32: of each picture how many things of each class are found with a confidence
+    of ``clear`` or more, and the mean confidence of these, 0 of none."""
+    found = labels.cpu()
+    found = found.keep(found.confidence >= clear)
+    place = found.pictures * num_classes + found.classes
+    counts = torch.bincount(place, minlength=len(found) * num_classes).view(-1, num_classes)
+    sure = torch.bincount(found.pictures, found.confidence.double(), minlength=len(found))
+    mean = sure / counts.sum(1).clamp_min(1)
+    return torch.cat([counts.float(), mean[:, None].float()], 1)
+
+
 def _comparable(
     predictions: BoxLabels, truth: BoxLabels, num_classes: int
 ) -> tuple[BoxLabels, BoxLabels]:

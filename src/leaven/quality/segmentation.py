@@ -31,15 +31,23 @@ class SegmentationMeter:
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.border_counts = self.counts.clone()
         self.bins = ConfidenceBins(bins)
+        self._said: list[Tensor] = []
 
     @torch.no_grad()
-    def add(self, predicted: Tensor, truth: Tensor, confidence: Tensor | None = None) -> None:
+    def add(
+        self,
+        predicted: Tensor,
+        truth: Tensor,
+        confidence: Tensor | None = None,
+        shown: Tensor | None = None,
+    ) -> None:
         """Counts a batch.
 
         Args:
             predicted: (B, H, W) int64 classes, -1 for none.
             truth: (B, H, W) int64 classes, -1 for unknown.
             confidence: (B, H, W) of the predictions, in [0, 1].
+            shown: (B, H, W) bool, the pixels that show a picture; all when None. For ``said`` alone.
 
         Raises:
             ValueError: the shapes differ, or a class is K or more.
@@ -58,6 +66,12 @@ class SegmentationMeter:
         if confidence is not None:
             judged = (truth >= 0) & (predicted >= 0)
             self.bins.add(confidence, predicted == truth, judged)
+            self._said.append(said_of_maps(predicted, confidence, shown, self.num_classes).cpu())
+
+    @property
+    def said(self) -> Tensor:
+        """(n, K + 1): ``said_of_maps`` of the pictures that were added with a confidence."""
+        return torch.cat([torch.zeros(0, self.num_classes + 1), *self._said])
 
     def metrics(self) -> dict[str, float]:
         """The figures of ``segmentation_metrics`` of all that was added, and where they apply:
@@ -91,6 +105,31 @@ class SegmentationMeter:
             "precision": right / said,
             "support": actual,
         }
+
+
+def said_of_maps(
+    classes: Tensor, confidence: Tensor, shown: Tensor | None, num_classes: int
+) -> Tensor:
+    """(B, K + 1) float32: of each picture the share of its pixels that are said to be of each class,
+    and their mean confidence, to the precision that ``PixelLabels`` keep; whether truth is known or
+    not.
+
+    Args:
+        classes: (B, H, W) whole numbers; others than 0..K-1 are no class.
+        confidence: (B, H, W).
+        shown: (B, H, W) bool, the pixels that show a picture; all when None.
+        num_classes: K.
+    """
+    count = len(classes)
+    shown = torch.ones_like(classes, dtype=torch.bool) if shown is None else shown
+    none = (classes < 0) | (classes >= num_classes) | ~shown
+    place = torch.where(none, num_classes, classes.long())
+    place = place + (num_classes + 1) * torch.arange(count, device=place.device)[:, None, None]
+    counts = torch.bincount(place.flatten(), minlength=count * (num_classes + 1))
+    area = shown.sum((1, 2)).clamp_min(1)
+    sure = (confidence.half() * shown).sum((1, 2), dtype=torch.float32)
+    counts = counts.view(count, num_classes + 1)[:, :num_classes]
+    return torch.cat([counts, sure[:, None]], 1).float() / area[:, None]
 
 
 def segmentation_metrics(counts: Tensor) -> dict[str, float]:

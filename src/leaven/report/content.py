@@ -137,6 +137,14 @@ def _doubts(labels: Record, data: Record) -> str:
     return f"{text} {words.percent(before)} of the given labels are right, {words.percent(after)} after that."
 
 
+def _likely(limits: object) -> str:
+    """The range of an estimate in brackets; empty without one."""
+    if not isinstance(limits, list) or len(limits) != 2:
+        return ""
+    low, high = (words.percent(value, 0) for value in limits)
+    return f" ({low} to {high})"
+
+
 def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
     """Name, value and a word more of each key number."""
     summary = run.summary
@@ -145,6 +153,7 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
     known = words.number(right) is not None
     basis = labels.get("estimated_by")
     by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
+    likely = _likely(labels.get("estimated_range"))
     learned = [
         ("labelled", words.count(data.get("labelled")), "by people"),
         ("unlabelled", words.count(data.get("unlabelled")), "items"),
@@ -156,7 +165,9 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
         (
             "label accuracy",
             words.percent(right if known else estimated),
-            f"measured; estimated {words.percent(estimated)}{by}" if known else f"estimated{by}",
+            f"measured; estimated {words.percent(estimated)}{likely}{by}"
+            if known
+            else f"estimated{likely}{by}",
         ),
     ]
     if run.task in PICTURES:

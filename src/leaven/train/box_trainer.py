@@ -16,7 +16,12 @@ from leaven.labels import BoxLabels
 from leaven.propose.boxes import predict_boxes
 from leaven.quality import Health
 from leaven.quality.confidence import ConfidenceBins
-from leaven.quality.detection import DetectionScores, detection_scores, match_boxes
+from leaven.quality.detection import (
+    DetectionScores,
+    detection_scores,
+    match_boxes,
+    said_of_boxes,
+)
 from leaven.quality.instances import InstanceMeter
 from leaven.train.engine import Engine
 from leaven.train.found import found_rows
@@ -36,12 +41,14 @@ class Judged:
     Attributes:
         scores: COCO's figures, of masks where there are some.
         bins: the scores beside the share that is right at an IoU of 0.5.
+        said: (n, K + 1), ``said_of_boxes`` of the pictures.
         things: of the map of the masks with a score of ``CLEAR`` or more; None where there are
             boxes alone.
     """
 
     scores: DetectionScores
     bins: ConfidenceBins
+    said: Tensor
     things: InstanceMeter | None = None
 
     def metrics(self) -> dict[str, float]:
@@ -138,12 +145,13 @@ class BoxTrainer(Engine[BoxLabels]):
         scores = detection_scores(found, truth, len(self.data.classes), masks=self.masks)
         matches = match_boxes(found, truth, len(self.data.classes), masks=self.masks)
         bins = ConfidenceBins()
-        bins.add(found.confidence, matches.right, matches.judged)
+        bins.add(found.confidence, matches.right, matches.judged, found.pictures)
+        said = said_of_boxes(found, len(self.data.classes), CLEAR)
         if not self.masks:
-            return Judged(scores, bins)
+            return Judged(scores, bins, said)
         things = InstanceMeter(len(self.data.classes))
         things.add_labels(found.keep(found.confidence >= CLEAR), truth)
-        return Judged(scores, bins, things)
+        return Judged(scores, bins, said, things)
 
     def label(
         self, model: Detector, images: ImageSet[BoxLabels], threshold: float = 0.0

@@ -12,7 +12,7 @@ from leaven.data import ImageSet
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.placement import contents
 from leaven.labels import PixelLabels
-from leaven.labels.pixels import VOID
+from leaven.labels.pixels import VOID, inside
 from leaven.propose import predict_maps
 from leaven.quality.segmentation import SegmentationMeter
 from leaven.train.engine import Engine
@@ -76,12 +76,16 @@ class PixelTrainer(Engine[PixelMaps]):
     def judge(self, model: nn.Module, images: ImageSet[PixelMaps]) -> SegmentationMeter:
         """What ``model`` says of labelled pictures beside their labels, counted."""
         meter = SegmentationMeter(len(self.data.classes))
-        first = 0
+        first, extents = 0, self._extents(images)
         for probs in self.predict(model, images):
-            truth = images.labels[torch.arange(first, first + len(probs))]
+            rows = slice(first, first + len(probs))
+            truth = images.labels[torch.arange(rows.start, rows.stop)]
             confidence, classes = probs.max(1)
-            meter.add(classes, truth.to(classes.device), confidence)
-            first += len(probs)
+            shown = None
+            if extents is not None:
+                shown = inside(extents[rows].to(classes.device), classes.shape[1:])
+            meter.add(classes, truth.to(classes.device), confidence, shown)
+            first = rows.stop
         return meter
 
     def label(
@@ -105,8 +109,12 @@ class PixelTrainer(Engine[PixelMaps]):
             classes[rows], confidence[rows] = found.to(torch.uint8).cpu(), highest.half().cpu()
             weight[rows] = (highest >= limit).half().cpu()
             first += len(probs)
-        extents = None if images.sizes is None else contents(images.sizes, (height, width))
-        return PixelLabels.from_model(classes, confidence, weight, extents)
+        return PixelLabels.from_model(classes, confidence, weight, self._extents(images))
+
+    def _extents(self, images: ImageSet[PixelMaps]) -> Tensor | None:
+        """(n, 2) height and width of the part that shows each picture; None where all of it does."""
+        _, height, width = self.data.shape
+        return None if images.sizes is None else contents(images.sizes, (height, width))
 
     def save_labels(self, number: int, labels: PixelLabels) -> None:
         """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``."""

@@ -11,6 +11,7 @@ from leaven.quality.accuracy.estimate import (
     estimate_accuracy,
 )
 from leaven.quality.accuracy.held_out import HeldOut
+from leaven.quality.accuracy.likely import LikelyRange, likely_range
 from leaven.quality.accuracy.perturbation import perturbation_radius
 from leaven.quality.accuracy.shift import Shift, shift_between, shift_of
 from leaven.quality.accuracy.threshold import AccuracyThreshold
@@ -21,12 +22,14 @@ __all__ = [
     "AccuracyThreshold",
     "Estimate",
     "HeldOut",
+    "LikelyRange",
     "Shift",
     "agreement",
     "average_confidence",
     "best_estimate",
     "difference_of_confidences",
     "estimate_accuracy",
+    "likely_range",
     "perturbation_radius",
     "shift_between",
     "shift_of",
