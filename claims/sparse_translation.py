@@ -134,5 +134,7 @@ CLAIM = Claim(
     ),
     note="All variants have the same number of steps, so the labels alone are seen more often than "
     "in the other ones. Best weights on the validation pictures are kept everywhere; the classifier "
-    "alone is that of the run with both.",
+    "alone is that of the run with both. At first it was measured with 80 epochs: ensemble 86.8 %, classifier "
+    "83.3, labels alone 88.6, labels and FixMatch 85.6, translated rightly 64.4 %. The longer run was chosen on "
+    "seed 10, where it had 90.7 % and labels alone 89.6.",
 )

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import t as student
 
 from leaven.quality import ConfidenceBins
 from leaven.quality.accuracy import likely_range
@@ -17,20 +18,32 @@ def of_items(right: int, count: int):
 @pytest.mark.parametrize(("right", "count"), [(0, 1), (3, 3), (45, 50), (970, 1000)])
 def test_of_single_predictions_it_is_the_interval_of_agresti_and_coull(right, count):
     found = of_items(right, count)
-    p = (right + 2) / (count + 4)
-    reach = 2 * math.sqrt(p * (1 - p) / (count + 4))
+    z = float(student.ppf(0.975, count + 3))
+    p = (right + z**2 / 2) / (count + z**2)
+    reach = z * math.sqrt(p * (1 - p) / (count + z**2))
     assert found.low == pytest.approx(max(0, p - reach))
     assert found.high == pytest.approx(min(1, p + reach))
     assert found.pictures == pytest.approx(count)
 
 
-def test_predictions_of_one_picture_are_one_sample():
-    many = likely_range(torch.full((3, 1), 1000), torch.full((3, 1), 1000), torch.tensor([1]))
-    assert many.low == pytest.approx(of_items(3, 3).low) and many.pictures == pytest.approx(3)
+def test_predictions_of_one_picture_are_right_or_wrong_together():
+    whole = torch.tensor([[1000], [1000], [1000], [0]])
+    many = likely_range(torch.full((4, 1), 1000), whole, torch.tensor([1]))
+    items = of_items(3, 4)
+    assert many.pictures == pytest.approx(4) and many.high - many.low > 0.5
+    assert items.low < many.low and many.high < items.high + 0.02
+    # Without any wrong one, few pictures do not tell how much they differ.
+    three, thirty = (
+        likely_range(torch.full((n, 1), 1000), torch.full((n, 1), 1000), torch.tensor([1]))
+        for n in (3, 30)
+    )
+    assert of_items(3, 3).low < three.low < 0.85 < 0.98 < thirty.low
     # A picture with nearly all predictions counts for nearly all.
     uneven = torch.tensor([[1000], [1], [1]])
     found = likely_range(uneven, uneven, torch.tensor([1]))
-    assert 1 < found.pictures < 1.01 and found.low < many.low
+    assert 1 < found.pictures < 1.01 and found.low < three.low
+    one = likely_range(torch.tensor([[50]]), torch.tensor([[40]]), torch.tensor([1]))
+    assert one.low < 0.5 and one.high > 0.9
 
 
 def test_pictures_that_are_alike_tell_more_than_pictures_that_are_not():
@@ -38,7 +51,8 @@ def test_pictures_that_are_alike_tell_more_than_pictures_that_are_not():
     alike = likely_range(counted, torch.full((40, 1), 90), torch.tensor([1]))
     apart = torch.tensor([100, 100, 100, 100, 100, 100, 100, 100, 100, 0])[:, None].repeat(4, 1)
     unlike = likely_range(counted, apart, torch.tensor([1]))
-    assert alike.low > unlike.low and alike.high - alike.low < 0.12
+    assert alike.low > unlike.low and alike.high - alike.low < 0.04
+    assert unlike.high - unlike.low > 0.15
 
 
 def test_only_bins_that_are_asked_of_count():
@@ -54,6 +68,18 @@ def test_only_bins_that_are_asked_of_count():
         empty, torch.cat([right, torch.zeros(3, 2)], 1), torch.tensor([0, 0, 0, 5])
     )
     assert moved == sure
+
+
+def test_what_is_asked_of_may_be_few_as_well():
+    counted = torch.ones(60, 1)
+    right = (torch.arange(60) < 54).long()[:, None]
+    whole = likely_range(counted, right, torch.tensor([20]))
+    few = likely_range(counted, right, torch.tensor([20]), 20)
+    z = float(student.ppf(0.975, 63))
+    n = 1 / (1 / 60 + 1 / 20)
+    p = (n * 0.9 + z**2 / 2) / (n + z**2)
+    assert few.low == pytest.approx(p - z * math.sqrt(p * (1 - p) / (n + z**2)))
+    assert few.low < whole.low
 
 
 def test_nothing_counted_or_asked_of_has_no_range():

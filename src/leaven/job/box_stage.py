@@ -89,7 +89,8 @@ class BoxStage(Stage[BoxLabels]):
             return LabelAccuracy(shift=shift)
         accuracy = float(bins.worth(confidence).mean())
         by = ESTIMATED_BY[judged is not None]
-        return told_by(bins, bins.histogram(confidence), accuracy, by, shift)
+        pictures = len(labels.pictures[labels.accepted].unique())
+        return told_by(bins, bins.histogram(confidence), pictures, accuracy, by, shift)
 
     def write_gallery(self, fitted: Fitted[Any, Any]) -> None:
         unlabelled = self.trainer.data.unlabelled

@@ -145,15 +145,20 @@ def label_accuracy(
     if held_out is not None and best.name not in ("second-opinion", "adapted"):
         bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
     asked_of = bins.histogram(probs.max(1).values[labels.weight.cpu() > 0])
-    return told_by(bins, asked_of, best.accuracy, best.name, shift)
+    return told_by(bins, asked_of, int(asked_of.sum()), best.accuracy, best.name, shift)
 
 
 def told_by(
-    bins: ConfidenceBins, asked_of: Tensor, accuracy: float, by: str, shift: Shift | None
+    bins: ConfidenceBins,
+    asked_of: Tensor,
+    pictures: int,
+    accuracy: float,
+    by: str,
+    shift: Shift | None,
 ) -> LabelAccuracy:
     """With the range that the held-out predictions in ``bins`` leave to it: none where these lie far
-    from what is asked of, of which ``asked_of`` (bins,) are in each bin."""
-    likely = None if shift is not None and shift.found else bins.likely(asked_of)
+    from what is asked of, of which ``asked_of`` (bins,) are in each bin, in so many ``pictures``."""
+    likely = None if shift is not None and shift.found else bins.likely(asked_of, pictures)
     if likely is not None:
         likely = likely.around(accuracy)
     return LabelAccuracy(accuracy, by, likely, shift)

@@ -88,10 +88,11 @@ def pixel_accuracy(labels: PixelLabels, judged: SegmentationMeter | None) -> Lab
     of each class, and by its mean confidence.
     """
     bins = ConfidenceBins() if judged is None else judged.bins
-    total, counts, said = 0.0, torch.zeros(bins.bins, dtype=torch.int64), []
+    total, pictures, counts, said = 0.0, 0, torch.zeros(bins.bins, dtype=torch.int64), []
     for index in torch.arange(len(labels)).split(CHUNK):
         some = labels.select(index).cpu()
         confidence = some.confidence[some.accepted].double()
+        pictures += int(some.accepted.any(2).any(1).sum())
         total += float(bins.worth(confidence).sum())
         counts += bins.histogram(confidence)
         if judged is not None:
@@ -103,7 +104,8 @@ def pixel_accuracy(labels: PixelLabels, judged: SegmentationMeter | None) -> Lab
         shift = shift_of(judged.said, torch.cat(said))
     if count == 0:
         return LabelAccuracy(shift=shift)
-    return told_by(bins, counts, total / count, ESTIMATED_BY[judged is not None], shift)
+    by = ESTIMATED_BY[judged is not None]
+    return told_by(bins, counts, pictures, total / count, by, shift)
 
 
 def _mean(values: Tensor, weight: Tensor) -> float | None:

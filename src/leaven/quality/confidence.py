@@ -66,11 +66,11 @@ class ConfidenceBins:
         """(bins,) int64: how many of ``confidence`` (...) are in each bin."""
         return torch.bincount(self._place(confidence).flatten(), minlength=self.bins).cpu()
 
-    def likely(self, asked: Tensor) -> LikelyRange | None:
-        """In which range the share of right ones lies of predictions of which ``asked`` (bins,) are in
-        each bin; see ``quality.accuracy.likely_range``."""
+    def likely(self, asked: Tensor, pictures: int | None = None) -> LikelyRange | None:
+        """In which range the share of right ones lies of the predictions in so many ``pictures``, of
+        which ``asked`` (bins,) are in each bin; see ``quality.accuracy.likely_range``."""
         wrong, right = self._counted.unbind(2)
-        return likely_range(wrong + right, right, asked)
+        return likely_range(wrong + right, right, asked, pictures)
 
     def _place(self, confidence: Tensor) -> Tensor:
         return torch.bucketize(confidence.double(), self._edges[1:-1].to(confidence.device))

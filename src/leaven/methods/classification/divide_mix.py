@@ -101,7 +101,10 @@ class DivideMix(NoisyLabels):
     temperature: float = Field(0.5, gt=0, description="T, of the sharpening")
     alpha: float = Field(4.0, gt=0, description="of Beta(alpha, alpha), the share in a mix")
     unlabelled_weight: float = Field(
-        25.0, ge=0, description="lambda_u; 0 where few labels are wrong, up to 150 where most are"
+        25.0,
+        ge=0,
+        description="lambda_u; 0 where few labels are wrong, or all in the same direction, up to 150 "
+        "where most are",
     )
     ramp: float = Field(
         16 / 290, ge=0, le=1, description="share of the rest in which that weight is reached"

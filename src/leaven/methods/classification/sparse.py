@@ -105,10 +105,10 @@ class Sparse(FewLabels):
         ),
         claim="Mean of 11 MedMNIST sets with 5, 10, 20 and 50 labels per class: C alone 63.2, 68.5, "
         "73.4 and 77.2 %; C and D 66.2, 71.0, 75.7 and 78.3 %.",
-        measured="Digits, 5 labels per class, 3 splits: pictures made as a class are of it in 64 "
-        "%, the ensemble is 3.5 points better than its classifier, but 1.9 points worse "
-        "than the supervised phase alone at equal steps (86.8 against 88.6 %): not "
-        "shown.",
+        measured="Digits, 5 labels per class, 240 epochs, 3 splits: pictures made as a class are "
+        "of it in 79 %; the ensemble has 87.8 %, its classifier alone 88.3, the supervised phase "
+        "alone at equal steps 88.6, with FixMatch 92.3: not shown. In 80 epochs 86.8 %, 83.3 and "
+        "88.6 %.",
     )
 
     batch: int = Field(24, ge=4, description="pictures per step")
