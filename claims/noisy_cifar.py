@@ -9,6 +9,8 @@ from leaven.methods.classification.supervised import Supervised
 from leaven.train import Budget, Recipe
 
 RECIPE = Recipe(lr=0.05, schedule="cosine")
+OF_PEOPLE = {"confidence_penalty": 1.0, "unlabelled_weight": 0.0}
+"""Of DivideMix, where wrong labels go in one direction (its appendix B): people confuse cats with dogs."""
 SHARED = {"batch": 32, "ema": 0.99, "recipe": RECIPE}
 STEPS = {"supervised": 1200, "co-teaching": 1200, "divide-mix": 1400, "rdcr": 1200}
 
@@ -23,11 +25,13 @@ CLAIM = Claim(
     variants={
         "supervised": Supervised(**SHARED),
         "co-teaching": CoTeaching(forget_rate=0.4, **SHARED),
-        "divide-mix": DivideMix(confidence_penalty=1.0, **SHARED),
+        "divide-mix": DivideMix(**OF_PEOPLE, **SHARED),
         "rdcr": RDCR(**SHARED),
     },
     expect=tuple(Gain(name, "supervised", 2.0) for name in ("co-teaching", "divide-mix", "rdcr")),
     budget={name: Budget(steps=steps) for name, steps in STEPS.items()},
     model="cnn-small",
     options={"width": 16},
+    note="DivideMix was measured with lambda_u = 25, the default of its code, at first: 41.6 %. Its authors take 0 "
+    "for labels that are wrong in one direction, as those of people are.",
 )

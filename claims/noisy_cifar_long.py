@@ -6,7 +6,7 @@ Warm-up (divide-mix) and the rise of the forget rate (co-teaching) take the pape
 from dataclasses import replace
 
 from claims import noisy_cifar
-from claims.noisy_cifar import SHARED
+from claims.noisy_cifar import OF_PEOPLE, SHARED
 from claims.sources import cifar10_of_people
 from leaven.methods.classification.co_teaching import CoTeaching
 from leaven.methods.classification.divide_mix import DivideMix
@@ -24,7 +24,7 @@ CLAIM = replace(
     variants={
         **noisy_cifar.CLAIM.variants,
         "co-teaching": CoTeaching(forget_rate=0.4, gradual=0.4, **SHARED),
-        "divide-mix": DivideMix(warmup=0.25, confidence_penalty=1.0, **SHARED),
+        "divide-mix": DivideMix(warmup=0.25, **OF_PEOPLE, **SHARED),
     },
     budget={name: Budget(steps=steps) for name, steps in STEPS.items()},
 )

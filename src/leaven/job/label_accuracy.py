@@ -23,8 +23,11 @@ log = logging.getLogger(__name__)
 By = Literal["auto", "held-out", "second-opinion"]
 """What the estimate rests on: held-out items, an adapted copy of the model, or what fits."""
 
-SHIFTED = "unlike-held-out"
-"""The code of the finding."""
+SHIFTED, FEW = "unlike-held-out", "few-held-out"
+"""The codes of the findings."""
+
+WIDE = 0.1
+"""So far below an estimate the accuracy may lie before that is a finding."""
 
 LEAST_PICTURES = 100
 """Fewer say little: the standard error of a share of half is 5 points. And a copy that adapts to
@@ -32,13 +35,6 @@ fewer has nothing to adapt to."""
 
 MOST_PICTURES = 5000
 """So many, evenly spaced, a second opinion is asked on: the standard error is 0.7 points at most."""
-
-
-FEW = "few-held-out"
-"""The code of another one."""
-
-WIDE = 0.1
-"""So far below an estimate the accuracy may lie before that is a finding."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ class DivideMix(NoisyLabels):
     ``R_A = KL(uniform, mean output)``. Both networks predict together, by the mean of their logits,
     in averaged weights (the paper sums the logits of the networks as they are; ``ema=0`` gives
     that). With ``confidence_penalty`` the warm-up subtracts the entropy of the outputs, as the
-    paper does for labels that are wrong in one direction, lest all losses be small.
+    paper does for labels that are wrong in one direction, lest all losses be small; for these
+    ``unlabelled_weight`` is 0, and where few labels are wrong (its appendix B): hidden items teach
+    through the mixes all the same.
 
     A step of the budget moves one network. The paper's epochs (warm-up 10 and ramp 16 of 300) are
     shares of the budget; a warm-up of 3 % would leave a short run with untrained networks, so it
@@ -144,12 +146,10 @@ class DivideMix(NoisyLabels):
             terms = self.step(
                 networks[turn], networks[1 - turn], batch.labelled, batch.unlabelled, clean, trainer
             )
-            weight = self.unlabelled_weight * linear_ramp(batch.progress, self.ramp)
-            losses = {
-                "labelled": terms.labelled,
-                "unlabelled": weight * terms.unlabelled,
-                "prior": terms.prior,
-            }
+            losses = {"labelled": terms.labelled, "prior": terms.prior}
+            if self.unlabelled_weight:
+                weight = self.unlabelled_weight * linear_ramp(batch.progress, self.ramp)
+                losses["unlabelled"] = weight * terms.unlabelled
             confidence, proposed = terms.guessed.max(1)
             trainer.observe(
                 losses={name: loss.detach() for name, loss in losses.items()},

@@ -93,7 +93,7 @@ def likely_range(
         told = rho * v + (1 - rho) * u
         return told if pictures is None else told + rho / pictures + (1 - rho) / float(asked.sum())
 
-    first = _agresti_coull(p, 1 / (ALIKE * v + (1 - ALIKE) * u), 2.0)[0]
+    first = _agresti_coull(p, 1 / u, 2.0)[0]
     spread = float((hit - weight * p).square().sum()) / max(1 - v, v)
     seen = (spread / (first * (1 - first)) - u) / (v - u) if v > u else 1.0
     rho = (min(1.0, max(0.0, seen)) + ALIKE * PRIOR * v) / (1 + PRIOR * v)
