@@ -74,7 +74,8 @@ class LabelAccuracy:
                     f"The accuracy of the accepted labels, {self.accuracy:.0%} by estimate, may be "
                     f"anything from {low:.0%} to {high:.0%}: what is held out tells as much of labels "
                     f"that are as sure as these as {max(1, round(self.likely.pictures))} pictures "
-                    "would. Hold out more labelled pictures."
+                    "would, and few accepted labels leave more to chance. Hold out more labelled "
+                    "pictures."
                 )
                 found.append({"level": "info", "code": FEW, "text": text})
         return found

@@ -70,10 +70,10 @@ class RDCR(NoisyLabels):
         ),
         claim="As good as the best of its time under little noise, clearly better under much, and "
         "better than its consistency baseline with few labels; the abstract has no figures.",
-        measured="Digits, 70 % wrong labels, 3 seeds: 75.4 % against 74.0 % of cross entropy and "
-        "81.1 % of the mean teacher without rotation, so not shown; 20 % wrong: 97.7 % "
-        "against 95.7 %; CIFAR-10 with the worst people's labels: 47.2 % against 46.6 "
-        "%.",
+        measured="Photos (CIFAR-10 at 16x16, 3 seeds): 25 labels per class 37.9 % against 35.1 % of the "
+        "mean teacher without rotation; 70 % wrong labels 31.1 against 29.5, cross entropy 30.9. "
+        "Digits, where a turned 0 or 8 looks upright: 70 % wrong 75.4 against 81.1, 20 % 97.7 "
+        "against 97.8.",
     )
 
     needs_views: ClassVar[bool] = True
