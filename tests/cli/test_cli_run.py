@@ -185,6 +185,20 @@ def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):
         assert_same_run(tmp_path / "turn" / f"seed-{seed}", tmp_path / "once" / f"seed-{seed}")
 
 
+def test_figures_of_seeds_are_combined_entry_by_entry():
+    def summary(seed, low, by):
+        labels = {"accepted": 10 * seed, "estimated_range": low and [low, 1.0], "estimated_by": by}
+        return {"seed": seed, "metrics": {}, "baseline": None, "labels": labels, "seconds": 1.0}
+
+    found = combined([summary(1, 0.8, "confidence"), summary(3, 0.9, "confidence")])
+    assert found["mean"]["labels"]["accepted"] == 20
+    assert found["mean"]["labels"]["estimated_range"] == pytest.approx([0.85, 1.0])
+    assert found["spread"]["labels"]["estimated_range"] == pytest.approx([0.1 / 2**0.5, 0.0])
+    assert found["mean"]["labels"]["estimated_by"] is None
+    some = combined([summary(1, 0.8, "confidence"), summary(3, None, "second-opinion")])
+    assert some["mean"]["labels"]["estimated_range"] is None
+
+
 def test_interrupted_seeds_say_how_to_go_on(leaven, monkeypatch, tmp_path):
     def stopped(self, configs):
         raise KeyboardInterrupt

@@ -78,11 +78,14 @@ def combined(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _over(values: list[Any], figure: Any) -> Any:
-    """``figure`` of numbers, of each entry of equal dicts; None of words, and where one is None."""
+    """``figure`` of numbers, of each entry of equal dicts and lists; None of words, and where one is
+    None."""
     if any(value is None or isinstance(value, str) for value in values):
         return None
     if isinstance(values[0], dict):
         return {key: _over([value[key] for value in values], figure) for key in values[0]}
+    if isinstance(values[0], list):
+        return [_over(list(each), figure) for each in zip(*values, strict=True)]
     return figure(values)
 
 
