@@ -90,6 +90,13 @@ def of_pixels(held_out: int, seed: int) -> dict[str, float]:
     return over_draws(len(labels), held_out, seed, told)
 
 
+VARIANTS = {
+    "classes, 20 held out": partial(of_classes, 20),
+    "classes, 200 held out": partial(of_classes, 200),
+    "pixels, 8 held out": partial(of_pixels, 8),
+    "pixels, 100 held out": partial(of_pixels, 100),
+}
+
 CLAIM = Claim(
     method="supervised",
     statement="The range beside the estimated accuracy of accepted labels holds the truth in nineteen cases of "
@@ -97,21 +104,8 @@ CLAIM = Claim(
     setting=f"Labels of a confidence of {LEAST} or more; {DRAWS} random divisions of a pool into held-out and other "
     "pictures. Classes: digits, 4 labels per class, FixMatch, 200 steps. Pixels: scenes of 64x64 with one or two "
     "of the digits 0 to 3, 60 maps, U-Net, 300 steps on labels alone",
-    variants={
-        "classes, 20 held out": partial(of_classes, 20),
-        "classes, 200 held out": partial(of_classes, 200),
-        "pixels, 8 held out": partial(of_pixels, 8),
-        "pixels, 100 held out": partial(of_pixels, 100),
-    },
-    expect=tuple(
-        Level(name, 93.0, "held")
-        for name in (
-            "classes, 20 held out",
-            "classes, 200 held out",
-            "pixels, 8 held out",
-            "pixels, 100 held out",
-        )
-    ),
+    variants=VARIANTS,
+    expect=tuple(Level(name, 93.0, "held") for name in VARIANTS),
     metric="held",
     note="Two earlier forms were measured on the seed 10 first: with whole wrong and right pictures added, as to "
     "single labels, the ranges of pixels were six times as wide (eight pictures: 38 points); without what is left "
