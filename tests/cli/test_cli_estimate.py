@@ -115,6 +115,26 @@ def test_the_figures_are_those_of_the_parts(everything, run, pictures):
         assert found["estimates"][name]["accuracy"] == pytest.approx(one.accuracy, abs=1e-6)
 
 
+def test_pictures_of_another_kind_get_no_range(everything):
+    found, _ = everything
+    assert found["estimated_range"] is None and found["shift"]["found"]
+    assert any("lies far from what it says of the held-out ones" in note for note in found["notes"])
+
+
+def test_pictures_like_the_held_out_ones_get_a_range(leaven, run, tmp_path):
+    data = open_data("digits", seed=0)
+    images, labels = data.test.pixels.batch(torch.arange(200, 360)), data.test.labels[200:360]
+    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(np.asarray(image[0])).save(tmp_path / str(label) / f"{number:03d}.png")
+    found = json.loads(leaven("estimate", run, tmp_path, *QUICK, "--json").stdout)
+    low, high = found["estimated_range"]
+    assert 0.5 < low < found["accuracy"] < high <= 1 and not found["shift"]["found"]
+    assert low <= found["estimated_accuracy"] <= high
+    said = leaven("estimate", run, tmp_path, "--no-adapt")
+    assert ", likely " in said.stdout and "held-out ones" not in said.stderr
+
+
 def test_a_row_for_each_picture(everything):
     found, out = everything
     rows = pq.read_table(out).to_pylist()

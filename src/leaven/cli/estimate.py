@@ -138,6 +138,8 @@ def _print(found: Estimation) -> None:
     print_table(table(columns, rows, right=len(columns) - 2))
     best = found.best
     text = f"Estimated accuracy on {len(found.images)} pictures: {percent(best.accuracy)} ({best.name})"
+    if found.likely is not None:
+        text += f", likely {percent(found.likely.low)} to {percent(found.likely.high)}"
     stdout().print(words(text, style="bold"))
     if found.accuracy is not None:
         text = f"True accuracy on {int(found.known.sum())} labelled ones: {percent(found.accuracy)}"

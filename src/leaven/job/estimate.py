@@ -23,7 +23,8 @@ from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
 from leaven.propose import predict
-from leaven.quality import HeldOut, estimate_accuracy
+from leaven.quality import ConfidenceBins, HeldOut, estimate_accuracy
+from leaven.quality.accuracy import Shift, shift_between
 from leaven.report.folder import read_test
 from leaven.train import Settings
 from leaven.train.settings import find_processes
@@ -102,8 +103,14 @@ def estimate(
         adapted=None if opinions is None else opinions.adapted,
         perturbed=None if opinions is None else opinions.perturbed,
     )
-    notes = (*notes, *_doubts(len(images), held_out, wanted))
-    return Estimation(found, images, model.spec.classes, probs, opinions, notes)
+    shift = None if held_out is None else shift_between(held_out.probs, probs)
+    likely = None
+    if held_out is not None and shift is not None and not shift.found:
+        bins, sure = ConfidenceBins(), probs.max(1).values.cpu()
+        bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
+        likely = bins.likely(bins.histogram(sure), len(sure))
+    notes = (*notes, *_doubts(len(images), held_out, shift, wanted))
+    return Estimation(found, images, model.spec.classes, probs, opinions, notes, likely, shift)
 
 
 def _model(run: Path) -> Classifier:
@@ -198,8 +205,14 @@ def _flip(run: Path, model: Classifier) -> bool:
     return model.spec.shape[0] > 1 if said is None else said
 
 
-def _doubts(count: int, held_out: HeldOut | None, wanted: Wanted) -> list[str]:
+def _doubts(count: int, held_out: HeldOut | None, shift: Shift | None, wanted: Wanted) -> list[str]:
     notes = []
+    if shift is not None and shift.found:
+        notes.append(
+            "What the model says of these pictures lies far from what it says of the held-out ones "
+            f"(distance {shift.distance:.2f} of 1): they tell no range here, and estimates by them are "
+            "rough. Label some of these pictures."
+        )
     if count < LEAST_PICTURES:
         notes.append(
             f"{count} pictures say little: the estimate may be off by {100 / count**0.5:.0f} points "

@@ -17,6 +17,7 @@ from leaven.data.csv_cells import written_cell
 from leaven.errors import DataError
 from leaven.methods.classification.second_opinion import Opinions
 from leaven.quality import Estimate, best_estimate
+from leaven.quality.accuracy import LikelyRange, Shift
 
 TABLE = pa.schema(
     [
@@ -41,6 +42,9 @@ class Estimation:
         probs: (n, K) what the model says.
         opinions: of its adapted copy, None where it was not asked.
         notes: what people should know.
+        told: where the accuracy lies as far as held-out pictures tell; None without any, or where
+            these pictures are unlike them.
+        shift: how far these pictures lie from the held-out ones; None without any.
     """
 
     estimates: dict[str, Estimate]
@@ -49,6 +53,13 @@ class Estimation:
     probs: Tensor
     opinions: Opinions | None
     notes: tuple[str, ...]
+    told: LikelyRange | None = None
+    shift: Shift | None = None
+
+    @property
+    def likely(self) -> LikelyRange | None:
+        """``told``, widened to hold the estimate to believe where that was made in another way."""
+        return None if self.told is None else self.told.around(self.best.accuracy)
 
     @property
     def best(self) -> Estimate:
@@ -95,6 +106,8 @@ class Estimation:
             "items": len(self.images),
             "best": self.best.name,
             "estimated_accuracy": self.best.accuracy,
+            "estimated_range": None if self.likely is None else [self.likely.low, self.likely.high],
+            "shift": None if self.shift is None else self.shift.as_dict(),
             "accuracy": self.accuracy,
             "known": int(self.known.sum()),
             "estimates": rows,
