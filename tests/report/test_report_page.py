@@ -202,6 +202,23 @@ def test_without_a_known_truth_the_estimate_is_named(copy):
     assert "The truth of the items is not known" in text
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"accepted": 0}, "no label is accepted"),
+        ({"accepted": 3}, "unknown"),
+        ({"accepted": 3, "accuracy": 0.5}, "measured"),
+        (
+            {"accepted": 3, "estimated_accuracy": 0.5, "estimated_by": "atc-entropy"},
+            "by atc entropy",
+        ),
+    ],
+)
+def test_the_accuracy_of_labels_says_how_it_is_known(copy, values, said):
+    change(copy, labels=values)
+    assert f" {said}" in page_of(copy).text()
+
+
 def test_many_classes_have_a_list_in_place_of_the_matrix(tmp_path):
     import pyarrow as pa
     import torch

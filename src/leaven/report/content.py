@@ -145,15 +145,28 @@ def _likely(limits: object) -> str:
     return f" ({low} to {high})"
 
 
+def _label_accuracy(labels: Record) -> tuple[str, str]:
+    """The accuracy of the accepted labels, and how it is known."""
+    right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
+    known, told = words.number(right) is not None, words.number(estimated) is not None
+    if not known and not told:
+        return words.percent(None), "no label is accepted" if labels.get(
+            "accepted"
+        ) == 0 else "unknown"
+    basis = labels.get("estimated_by")
+    by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
+    how = f"{_likely(labels.get('estimated_range'))}{by}"
+    if not known:
+        return words.percent(estimated), f"estimated{how}"
+    return words.percent(
+        right
+    ), f"measured; estimated {words.percent(estimated)}{how}" if told else "measured"
+
+
 def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
     """Name, value and a word more of each key number."""
     summary = run.summary
     data, labels = _mapping(summary.get("data")), _mapping(summary.get("labels"))
-    right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
-    known = words.number(right) is not None
-    basis = labels.get("estimated_by")
-    by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
-    likely = _likely(labels.get("estimated_range"))
     learned = [
         ("labelled", words.count(data.get("labelled")), "by people"),
         ("unlabelled", words.count(data.get("unlabelled")), "items"),
@@ -162,13 +175,7 @@ def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
             words.percent(labels.get("accepted_share")),
             f"{words.count(labels.get('accepted'))} labels",
         ),
-        (
-            "label accuracy",
-            words.percent(right if known else estimated),
-            f"measured; estimated {words.percent(estimated)}{likely}{by}"
-            if known
-            else f"estimated{likely}{by}",
-        ),
+        ("label accuracy", *_label_accuracy(labels)),
     ]
     if run.task in PICTURES:
         learned = [
