@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from leaven.data import Data, open_data
+from leaven.data import Data, MemoryPixels, open_data
 from leaven.methods import Fitted, find_method
 from leaven.methods.auto import RULES, Auto, Evidence, _folds, choose
 from leaven.train import Budget, Settings, Trainer
@@ -99,6 +99,32 @@ def test_classes_without_a_label_are_told_by_their_looks(known: int) -> None:
     truth = float((train.truth[train.labels < 0] >= known).float().mean())
     assert evidence.foreign <= truth + 0.03
     assert choose(evidence).method == ("remixmatch" if known < 10 else "fixmatch")
+
+
+def test_one_label_per_class_needs_groups_of_pictures() -> None:
+    one = replace(PLAIN, labels=1, least=1, apart=0.8)
+    choice = choose(one)
+    assert choice.method == "remixmatch" and "(0.80; 0.93 or more" in choice.reason
+    assert choose(replace(one, apart=0.95)).method == "fixmatch"
+    assert choose(replace(one, labels=4)).method == "fixmatch"
+
+
+def test_groups_of_pictures_are_looked_for_by_their_looks() -> None:
+    data = open_data("digits", labels_per_class=1, seed=0)
+    looked = Auto(**SMALL).look
+    settings = Settings(budget=Budget(steps=20), threads=1)
+    evidence = looked(data, Trainer(data, None, settings))
+    assert evidence.apart > 0.94 and choose(evidence).method == "fixmatch"
+
+    images = data.train.pixels.batch(torch.arange(len(data.train)))
+    mixed = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+    blurred = MemoryPixels(((images.float() + mixed + mixed.roll(1, 0)) / 3).to(torch.uint8))
+    data = data.with_train(replace(data.train, pixels=blurred))
+    evidence = looked(data, Trainer(data, None, settings))
+    assert evidence.apart < 0.9 and choose(evidence).method == "remixmatch"
+
+    data = open_data("digits", labels_per_class=2, seed=0)
+    assert looked(data, Trainer(data, None, settings)).apart == 1
 
 
 def test_rows_of_features_get_a_method_without_views() -> None:

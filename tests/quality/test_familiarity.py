@@ -7,7 +7,7 @@ import torch
 
 from leaven.data import MemoryPixels
 from leaven.quality.evidence import foreign_share
-from leaven.quality.familiarity import disagreement, familiarity, looks
+from leaven.quality.familiarity import apartness, disagreement, familiarity, looks
 
 
 def clouds(count: int, places: list[float], seed: int = 0) -> torch.Tensor:
@@ -42,6 +42,23 @@ def test_the_only_label_of_a_class_says_nothing() -> None:
 
 def test_without_a_label_nothing_is_familiar() -> None:
     assert familiarity(clouds(30, [0.0]), torch.full((30,), -1)).eq(0).all()
+
+
+def test_as_many_groups_as_there_are_clouds_lie_apart() -> None:
+    rows = clouds(60, [0.0, 50.0, 100.0])
+    assert [apartness(rows, groups) for groups in (1, 2, 3)] == pytest.approx([1, 1, 1], abs=1e-5)
+    assert apartness(rows, 4) < 0.99
+    one = torch.randn(180, 20, generator=torch.Generator().manual_seed(0))
+    assert apartness(one, 1) == pytest.approx(1, abs=1e-5) and apartness(one, 3) < 0.8
+
+
+def test_every_item_is_a_group_at_most() -> None:
+    # All are neighbours of all: W = 1 - I over n - 1, whose other eigenvalues are -1 / (n - 1).
+    rows = torch.eye(4)
+    assert [apartness(rows, groups) for groups in (1, 2, 4)] == pytest.approx([1, -1 / 3, -1 / 3])
+    assert apartness(rows[:1], 1) == 1
+    with pytest.raises(ValueError, match="5 groups of 4 rows"):
+        apartness(rows, 5)
 
 
 @pytest.mark.parametrize("side", [4, 16, 40])

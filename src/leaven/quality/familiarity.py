@@ -1,5 +1,5 @@
 """What pictures say by their looks, before anything is learned: how familiar unlabelled ones are beside
-the labelled ones, and how well labels fit those of their neighbours."""
+the labelled ones, how well labels fit those of their neighbours, and whether pictures lie in groups."""
 
 from __future__ import annotations
 
@@ -72,6 +72,34 @@ def disagreement(rows: Tensor, labels: Tensor, count: int = 5) -> float:
     near = nearest_neighbours(rows, count, search="exact").items
     votes = F.one_hot(labels)[near].sum(1)
     return float((votes.argmax(1) != labels).float().mean())
+
+
+def apartness(rows: Tensor, groups: int) -> float:
+    """How well the graph of neighbours falls into so many groups, whatever these are.
+
+    The ``groups``-th largest eigenvalue of the normalised graph of 10 neighbours. It is 1 where the
+    graph has so many parts without an edge between them. Where of the edges of each of so many parts
+    at most the share ``q`` (by weight) leaves it, it is at least ``1 - 2 q``.
+
+    Args:
+        rows: (n, D) floats; a dense (n, n) matrix is made of them.
+        groups: from 1 to n.
+
+    Returns:
+        In [-1, 1].
+
+    Raises:
+        ValueError: more groups than rows.
+
+    Source: Lee, Oveis Gharan and Trevisan, Multiway spectral partitioning and higher-order Cheeger
+    inequalities, JACM 2014.
+    """
+    if not 1 <= groups <= len(rows):
+        raise ValueError(f"{groups} groups of {len(rows)} rows")
+    if len(rows) == 1:
+        return 1.0
+    flow = normalise(neighbour_graph(rows, NEIGHBOURS)).to_dense()
+    return float(torch.linalg.eigvalsh(flow)[-groups].clamp(-1, 1))
 
 
 def looks(pixels: Pixels, index: Tensor) -> Tensor:
