@@ -123,6 +123,8 @@ def test_groups_of_pictures_are_looked_for_by_their_looks() -> None:
     evidence = looked(data, Trainer(data, None, settings))
     assert evidence.apart < 0.9 and choose(evidence).method == "remixmatch"
 
+    few = data.with_train(data.train.subset(torch.arange(len(data.train)) < 900))
+    assert looked(few, Trainer(few, None, settings)).apart == 1
     data = open_data("digits", labels_per_class=2, seed=0)
     assert looked(data, Trainer(data, None, settings)).apart == 1
 

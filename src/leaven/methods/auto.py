@@ -38,7 +38,8 @@ class Evidence:
         noise: the share of given labels that are told to be wrong, a cautious figure.
         foreign: the share of unlabelled items that look unlike the labelled ones.
         apart: how well pictures fall into as many groups as there are classes, by their looks
-            (``quality.familiarity.apartness``); asked where there are fewest labels.
+            (``quality.familiarity.apartness``); 1 where there are more labels or few pictures, of
+            which nobody asks.
         views: whether strong views of the items can be made.
         passes: how often the budget goes through the labels; infinite where it is a time.
         side: the longer side of the pictures in pixels.
@@ -113,8 +114,9 @@ SMALL_SIDE = 64
 MOST_KNOWN, MOST_UNKNOWN = 200, 5000
 """Labelled and unlabelled items that are compared."""
 
-MOST_GROUPED = 2000
-"""Unlabelled pictures that are looked at for groups."""
+MOST_GROUPED, LEAST_IN_GROUP = 2000, 100
+"""Unlabelled pictures that are looked at for groups, and how many per class there have to be: of 500
+digits the neighbours lie so far that even these seem to be in no groups (0.91; of 1000 0.96)."""
 
 MOST_JUDGED = 2000
 """Labelled items whose labels are compared with those of their neighbours."""
@@ -329,9 +331,10 @@ class Auto(Method):
         groups, and the device."""
         foreign, apart, groups = 0.0, 1.0, len(data.classes)
         few = len(data.labelled) < FEWEST * groups
-        if data.has_views and few and len(data.unlabelled) > groups:
+        if data.has_views and few:
             index = _some(data.train.labels.cpu() < 0, MOST_GROUPED)
-            apart = apartness(looks(data.train.pixels, index), min(groups, len(index)))
+            if len(index) >= LEAST_IN_GROUP * groups:
+                apart = apartness(looks(data.train.pixels, index), groups)
         if data.has_views and len(data.unlabelled) and len(data.labelled) >= LEAST_KNOWN:
             labels = data.train.labels.cpu()
             known, unknown = _some(labels >= 0, MOST_KNOWN), _some(labels < 0, MOST_UNKNOWN)
