@@ -21,6 +21,7 @@ from leaven.train import Budget, Settings, Trainer
 VOTERS, PIXELS, CLASSES = 30, 14, 6
 COMMON: dict[str, Any] = {"batch": 16, "ratio": 4, "ema": 0.99, "threshold": 0.8}
 METHOD = DPSSL(**COMMON, heads=16, choose=0.5, unsure=0.1, precision=0.0, wins=0.0)
+CONSISTENT = METHOD.model_copy(update={"consistency_weight": 1.0})
 FIXMATCH = FixMatch(**COMMON)
 
 
@@ -65,7 +66,7 @@ def simple(seed: int) -> dict[str, float]:
 
 
 def of_simple(name: str) -> Callable[[int], dict[str, float]]:
-    """The mean of two of six seeds."""
+    """The mean of two of eighteen seeds."""
     return lambda seed: {
         "annotation": (simple(2 * seed)[name] + simple(2 * seed + 1)[name]) / 2,
     }
@@ -84,7 +85,11 @@ class Logging(Trainer):
 
 @cache
 def learnt(method: str, seed: int) -> dict[str, float]:
-    methods: dict[str, Method] = {"dp-ssl": METHOD, "fixmatch": FIXMATCH}
+    methods: dict[str, Method] = {
+        "dp-ssl": METHOD,
+        "dp-ssl, consistency": CONSISTENT,
+        "fixmatch": FIXMATCH,
+    }
     settings = Settings(
         budget=Budget(steps=1200), seed=seed, model="cnn-small", options={"width": 16}, threads=1
     )
@@ -110,7 +115,7 @@ CLAIM = Claim(
     statement="A label model makes more of many voters than their majority, and a classifier that "
     "learns from it is better than FixMatch.",
     setting="scikit-learn digits, 4 labels per class. Simple voters: 30 logistic regressions on 14 "
-    "random pixels and 6 random classes, six seeds. Learnt voters: 16 heads, cnn-small of width "
+    "random pixels and 6 random classes, eighteen seeds. Learnt voters: 16 heads, cnn-small of width "
     "16, 1,200 steps in all of 16 labelled and 64 unlabelled pictures (600 for the heads), threshold 0.8 for "
     "both methods",
     variants={
@@ -118,6 +123,7 @@ CLAIM = Claim(
         "majority of simple voters": of_simple("majority"),
         "label model of simple voters": of_simple("label model"),
         "dp-ssl": lambda seed: learnt("dp-ssl", seed),
+        "dp-ssl, consistency": lambda seed: learnt("dp-ssl, consistency", seed),
         "majority of heads": majority_of_heads,
         "fixmatch": lambda seed: learnt("fixmatch", seed),
     },
@@ -126,7 +132,16 @@ CLAIM = Claim(
         Gain("dp-ssl", "majority of heads", 1.0, metric="annotation"),
         Gain("dp-ssl", "fixmatch", 1.0, metric="annotation"),
         Gain("dp-ssl", "fixmatch", 2.0),
+        Gain("dp-ssl, consistency", "fixmatch", 2.0),
         Level("dp-ssl", 10.0, "disagreement"),
     ),
-    seeds=(0, 1, 2),
+    seeds=tuple(range(9)),
+    note="With three seeds DP-SSL had 95.1 and FixMatch 96.5 %. On the seeds 10 to 12, judged by the unlabelled "
+    "items, FixMatch had 93.4 % (92.4 in half of the steps), DP-SSL 94.2, with FixMatch's consistency in the end "
+    "model 95.1, with all heads learning all items 91.9, in twice the steps 93.6: the split of the steps is not "
+    "what it lacks. After that consistency was added as a variant and the seeds were made nine. FixMatch is "
+    "ahead where it goes well; DP-SSL where FixMatch takes one class for another (seed 7: 91.9 %, DP-SSL 93.7 and "
+    "94.3; seed 12 of the unlabelled items: 88.3, 93.5 and 94.3). So it has the smaller spread over the splits, "
+    "as the paper has it, and not the better mean: its votes are those of heads that learn half of the items "
+    "each.",
 )
