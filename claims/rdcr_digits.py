@@ -82,4 +82,7 @@ CLAIM = Claim(
         Level("rdcr, 20 % wrong", 70.0, metric="rotation_accuracy"),
         Level("rdcr, few", 70.0, metric="rotation_accuracy"),
     ),
+    note="Which way up a digit is says little of which one it is: 0 and 8 look alike after half a turn, 6 and 9 "
+    "become each other. On photos, where upright is known from turned, it helps (claim rdcr_photos: 2.8 points "
+    "over the mean teacher with few labels, 1.5 with 70 % wrong).",
 )

@@ -54,5 +54,6 @@ CLAIM = Claim(
     "CPS with CutMix takes 16 unlabelled scenes per step and predicts with its last weights, CorrMatch has "
     "32 regions per scene; against UniMatch it has -5.9, +18.1 and -1.5 points by seed. CW-BASS "
     "trusts pixels from a confidence of a third on, from the first step; its health says of two of three seeds that "
-    "digits vanish from the pseudo-labels. Its authors begin with a trained encoder.",
+    "digits vanish from the pseudo-labels. Its authors begin with a trained encoder. CSL was run on seed 0 alone: 50.2 %, where labels alone have "
+    "46.0, UniMatch 62.7; its health says that one digit vanishes from the pseudo-labels.",
 )

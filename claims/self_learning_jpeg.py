@@ -65,4 +65,8 @@ CLAIM = Claim(
         Gain("rpl", "plain", 2.0),
         Gain("entropy", "batch statistics", 2.0),
     ),
+    note="How much normalisation layers can win back at all: learnt from the true labels of 5,000 training pictures "
+    "of the JPEG copy, their statistics and scales come to 85.2 % on the pictures of seed 0 (the better of two "
+    "rates on these, six passes; plain 81.1). Entropy without any label wins about half of that. The rest of the "
+    "11 points is gone with the detail that JPEG leaves out, or lies in other weights.",
 )

@@ -296,7 +296,13 @@ def test_boxes_are_moved_resized_added_deleted_and_given_a_class(runs, tmp_path,
         page.keyboard.press("j")
         until(page, "document.getElementById('position').textContent.startsWith('3 of')")
         page.keyboard.press("k")
-        until(page, f"document.querySelectorAll('#boxes .frame').length === {count - 1}")
+        # The frames of the picture before stay, hidden, until those of this one are there.
+        until(
+            page,
+            "document.getElementById('position').textContent.startsWith('2 of') "
+            "&& !document.getElementById('boxes').hidden "
+            f"&& document.querySelectorAll('#boxes .frame').length === {count - 1}",
+        )
         page.keyboard.press("z")
         assert page.locator("#boxes .frame").count() == count
         look.check()

@@ -108,9 +108,13 @@ export class Large {
     this.tools();
   }
 
+  // Nothing is forgotten that is not seen yet.
   reset() {
+    if (!this.detail) return;
     this.drafts.delete(this.number);
-    if (this.detail) { this.boxes.open(this.detail); this.draw(); this.tools(); }
+    this.boxes.open(this.detail);
+    this.draw();
+    this.tools();
   }
 
   // Whether accepting would say that a picture with proposals is empty, for the first time.
