@@ -18,12 +18,12 @@ from leaven.data.open import in_classes, read_listing
 from leaven.errors import DataError, ModelError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.estimation import Estimation
-from leaven.job.label_accuracy import LEAST_PICTURES, second_opinion
+from leaven.job.label_accuracy import LEAST_PICTURES, second_opinion, sure_and_right
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
 from leaven.propose import predict
-from leaven.quality import ConfidenceBins, HeldOut, estimate_accuracy
+from leaven.quality import HeldOut, estimate_accuracy
 from leaven.quality.accuracy import Shift, shift_between
 from leaven.report.folder import read_test
 from leaven.train import Settings
@@ -105,10 +105,9 @@ def estimate(
     )
     shift = None if held_out is None else shift_between(held_out.probs, probs)
     likely = None
-    if held_out is not None and shift is not None and not shift.found:
-        bins, sure = ConfidenceBins(), probs.max(1).values.cpu()
-        bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
-        likely = bins.likely(bins.histogram(sure), len(sure))
+    if shift is not None and not shift.found:
+        bins = sure_and_right(held_out)
+        likely = bins.likely(bins.histogram(probs.max(1).values.cpu()), len(probs))
     notes = (*notes, *_doubts(len(images), held_out, shift, wanted))
     return Estimation(found, images, model.spec.classes, probs, opinions, notes, likely, shift)
 

@@ -138,11 +138,18 @@ def label_accuracy(
     best = best_estimate(found)
     if best is None:
         return LabelAccuracy(shift=shift)
-    bins = ConfidenceBins()
-    if held_out is not None and best.name not in ("second-opinion", "adapted"):
-        bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
+    rests_on_it = held_out is not None and best.name not in ("second-opinion", "adapted")
+    bins = sure_and_right(held_out if rests_on_it else None)
     asked_of = bins.histogram(probs.max(1).values[labels.weight.cpu() > 0])
     return told_by(bins, asked_of, int(asked_of.sum()), best.accuracy, best.name, shift)
+
+
+def sure_and_right(held_out: HeldOut | None) -> ConfidenceBins:
+    """How often held-out items are right by the confidence in them; empty without any."""
+    bins = ConfidenceBins()
+    if held_out is not None:
+        bins.add(held_out.probs.max(1).values.cpu(), held_out.right.cpu())
+    return bins
 
 
 def told_by(

@@ -100,8 +100,7 @@ FOREIGN = 0.05
 there are none it was at most 0.03 in 400 draws of the claims' data."""
 
 FEWEST = 2.0
-"""Labels per class below which those of a class may all be of one odd picture, and what is learnt first
-decides."""
+"""Labels per class below which one odd picture may stand for its whole class."""
 
 APART = 0.93
 """``apartness`` below which pictures do not lie in groups: it is 0.95 to 0.97 of digits and 0.96 to 1 of

@@ -149,18 +149,15 @@ def _label_accuracy(labels: Record) -> tuple[str, str]:
     """The accuracy of the accepted labels, and how it is known."""
     right, estimated = labels.get("accuracy"), labels.get("estimated_accuracy")
     known, told = words.number(right) is not None, words.number(estimated) is not None
-    if not known and not told:
-        return words.percent(None), "no label is accepted" if labels.get(
-            "accepted"
-        ) == 0 else "unknown"
     basis = labels.get("estimated_by")
     by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
     how = f"{_likely(labels.get('estimated_range'))}{by}"
-    if not known:
+    if known:
+        more = f"; estimated {words.percent(estimated)}{how}" if told else ""
+        return words.percent(right), f"measured{more}"
+    if told:
         return words.percent(estimated), f"estimated{how}"
-    return words.percent(
-        right
-    ), f"measured; estimated {words.percent(estimated)}{how}" if told else "measured"
+    return words.percent(None), "no label is accepted" if labels.get("accepted") == 0 else "unknown"
 
 
 def _numbers(run: RunFolder) -> list[tuple[str, str, str]]:
