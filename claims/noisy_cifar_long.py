@@ -27,5 +27,6 @@ CLAIM = replace(
         "divide-mix": DivideMix(warmup=0.25, **OF_PEOPLE, **SHARED),
     },
     budget={name: Budget(steps=steps) for name, steps in STEPS.items()},
-    note="DivideMix was measured with lambda_u = 25, the default of its code, at first: 44.7 %.",
+    note="DivideMix was measured with lambda_u = 25, the default of its code, at first: 44.7 %. "
+    f"{noisy_cifar.CAUSE}",
 )

@@ -17,5 +17,7 @@ CLAIM = replace(
         **noisy_cifar_long.CLAIM.variants,
         "co-teaching": CoTeaching(forget_rate=0.09, gradual=0.4, **SHARED),
     },
-    note="DivideMix was measured with lambda_u = 25, the default of its code, at first: 47.3 %.",
+    note="DivideMix was measured with lambda_u = 25, the default of its code, at first: 47.3 %. There is little "
+    "to win: plain training on true labels has 56 to 57 % on the seeds 10 and 11, on the right labels alone "
+    "58 %, on the given ones 53 to 56 %.",
 )

@@ -52,6 +52,9 @@ class CoTeaching(NoisyLabels):
         parts=("select.small_loss", "learn.linear_ramp", "learn.cross_entropy", "train.EMA"),
         claim="CIFAR-10, 9-layer CNN, symmetric noise 50 %: 74.0 % against 48.9 % of plain training; "
         "20 %: 82.3 % against 76.3 %.",
+        measured="Digits, half of the labels wrong at random, 3 seeds: 94.8 % against 81.5 % of plain "
+        "training. CIFAR-10 at 16x16 with the labels of people does not gain (44.4 against 46.6 %): "
+        "the small networks cannot tell which of these to doubt.",
     )
 
     forget_rate: float = Field(
