@@ -22,7 +22,8 @@ from leaven.train.batch import Batch
 
 EPOCHS = 240
 EVERY = 5
-STEPS = EPOCHS * 3 + EPOCHS // EVERY * 48
+LABELLED_STEPS = EPOCHS * 3
+STEPS = LABELLED_STEPS + EPOCHS // EVERY * 48
 """50 labels and 1157 other pictures in batches of 24: 3 and 48 steps an epoch."""
 
 RECIPE = Recipe(optimizer="adamw", lr=1e-3, momentum=0.5, weight_decay=1e-4, schedule="constant")
@@ -71,15 +72,17 @@ def _data(seed: int) -> Data:
 
 @cache
 def _run(method: str, seed: int) -> tuple[Classifier, _Parts]:
-    trainer = _Parts(_data(seed), seed)
+    trainer = _Parts(_data(seed), seed, BUDGETS.get(method, STEPS))
     return METHODS[method].fit(trainer.data, trainer).model, trainer
 
 
 METHODS: dict[str, Method] = {
     "sparse": METHOD,
     "labels alone": METHOD.model_copy(update={"every": 0}),
+    "labels alone, as many epochs": METHOD.model_copy(update={"every": 0}),
     "labels and FixMatch": _WithPseudoLabels(**METHOD.model_dump()),
 }
+BUDGETS = {"labels alone, as many epochs": LABELLED_STEPS}
 
 
 def ensemble(method: str, seed: int) -> dict[str, float]:
@@ -120,21 +123,27 @@ CLAIM = Claim(
     "the labels alone, and classifier and critic together know more than the classifier.",
     setting="scikit-learn digits (in place of MedMNIST), 5 labels per class, 1157 unlabelled and 50 "
     "validation pictures, cnn-small of width 16, translator of widths 16-32-64, critic of width 16; "
-    f"{EPOCHS} epochs of the labels with every = {EVERY}, {STEPS} steps for all; 3 splits",
+    f"{EPOCHS} epochs of the labels with every = {EVERY}, {STEPS} steps for all but one, which has the "
+    f"{LABELLED_STEPS} steps on labels that the whole method has; 3 splits",
     variants={
         "sparse": partial(ensemble, "sparse"),
         "sparse, classifier alone": partial(classifier, "sparse"),
         "labels alone": partial(ensemble, "labels alone"),
+        "labels alone, as many epochs": partial(ensemble, "labels alone, as many epochs"),
         "labels and FixMatch": partial(ensemble, "labels and FixMatch"),
     },
     expect=(
         Gain("sparse", "sparse, classifier alone", 0.0),
+        Gain("sparse", "labels alone, as many epochs", 2.0),
         Gain("sparse", "labels alone", 2.0),
         Level("sparse", 50.0, metric="translated_rightly"),
     ),
-    note="All variants have the same number of steps, so the labels alone are seen more often than "
-    "in the other ones. Best weights on the validation pictures are kept everywhere; the classifier "
-    "alone is that of the run with both. At first it was measured with 80 epochs: ensemble 86.8 %, classifier "
+    note="At equal steps the labels alone are seen more often than in the other variants. Best weights "
+    "on the validation pictures are kept everywhere; the classifier alone is that of the run with both. At first it was measured with 80 epochs: ensemble 86.8 %, classifier "
     "83.3, labels alone 88.6, labels and FixMatch 85.6, translated rightly 64.4 %. The longer run was chosen on "
-    "seed 10, where it had 90.7 % and labels alone 89.6.",
+    "seed 10, where it had 90.7 % and labels alone 89.6. Why it does not gain: on the seeds 10 and 11 "
+    "the labels of the selected pictures are right in 97 to 99 %, and true ones in their place change little "
+    "(94.3 and 89.4 %; own ones 90.7 and 88.9; labels alone 89.6 and 92.6): it is the translations. A fifth "
+    "to a third of them are not of the class that they were made as, and the classifier learns them all as "
+    "that class.",
 )
