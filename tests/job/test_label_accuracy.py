@@ -12,6 +12,7 @@ from leaven.errors import ConfigError
 from leaven.job import label_accuracy as job_label_accuracy
 from leaven.job.label_accuracy import label_accuracy
 from leaven.labels import ClassLabels
+from leaven.methods import Labeller
 from leaven.models import build_model, save_model
 from leaven.propose import predict
 from leaven.quality import HeldOut, estimate_accuracy
@@ -100,6 +101,52 @@ def test_of_another_kind_a_copy_is_asked(data, model, held_out):
     free = label_accuracy(model, labels, other, SETTINGS, held_out, "held-out")
     assert free.by == "atc-entropy" and free.likely is None
     assert abs(found.accuracy - right) < abs(float(labels.confidence.mean()) - right)
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_labels_of_something_else_are_judged_by_that(data, model, held_out, learnt):
+    """The model is at home with the labels of neither half: here it would tell of a shift."""
+    sure = torch.nn.functional.one_hot(data.unlabelled.truth, 10).float()
+    labels = ClassLabels.from_probs(sure)
+    alone = label_accuracy(model, labels, data, SETTINGS, held_out)
+    assert alone.shift.found
+    rows = torch.nn.functional.one_hot(data.test.labels, 10).float()
+    rows[::5] = rows[::5].roll(1, 1)
+    labeller = Labeller(HeldOut(rows, data.test.labels), learnt)
+    found = label_accuracy(model, labels, data, SETTINGS, held_out, labeller=labeller)
+    assert found.shift is None if learnt else not found.shift.found
+    assert found.by == ("held-out" if learnt else "atc-entropy")
+    if learnt:
+        assert found.accuracy == pytest.approx(0.8, abs=0.01)
+        assert 0.7 < found.likely.low < 0.8 < found.likely.high < 0.9
+        none = ClassLabels.from_probs(sure, torch.zeros(len(sure)))
+        said_of_none = label_accuracy(model, none, data, SETTINGS, held_out, labeller=labeller)
+        assert said_of_none.accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("name", "features"),
+    [
+        ("label-propagation", "pixels"),
+        ("self-training", "pixels"),
+        ("co-training", None),
+        ("dp-ssl", None),
+    ],
+)
+def test_a_run_estimates_the_labels_that_its_model_did_not_give(tmp_path, name, features):
+    run = leaven.run(
+        "digits",
+        labels_per_class=4,
+        method=name,
+        features=features,
+        budget=30,
+        threads=1,
+        out=tmp_path / "run",
+        **({} if features else {"model": "cnn-small"}),
+    )
+    labels = run.summary["labels"]
+    assert labels["shift"] is None or not labels["shift"]["found"]
+    assert labels["estimated_accuracy"] == pytest.approx(labels["accuracy"], abs=0.12)
 
 
 def test_who_asks_for_it_gets_it(data, model, held_out):

@@ -23,7 +23,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 def right(method: WithEstimator, data: Data, trainer_for: MakeTrainer) -> float:
     trainer = trainer_for(data, 1)
-    labels = method.label(trainer.data, trainer)
+    labels, _ = method.label(trainer.data, trainer)
     return float((labels.classes == data.unlabelled.truth).float().mean())
 
 

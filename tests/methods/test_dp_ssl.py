@@ -79,7 +79,7 @@ def test_votes_are_those_of_specialists() -> None:
             [[0.55, 0.45], sure[::-1]],
         ]
     )
-    votes = method.votes(probs, torch.tensor([0, 1, -1, -1, -1]))
+    votes = method.voting(probs, torch.tensor([0, 1, -1, -1, -1]))(probs)
     assert votes[2:].tolist() == [[0, -1], [-1, 1], [-1, 1]]
 
 

@@ -65,12 +65,30 @@ def test_the_labels_are_those_of_the_parts(
         (LabelPropagation(**options), propagate_labels(graph, labels, 10)),
         (LabelSpreading(alpha=0.9, **options), spread_labels(graph, labels, 10, alpha=0.9)),
     ):
-        found = method.label(trainer.data, trainer)
+        found, _ = method.label(trainer.data, trainer)
         probs = scores[unknown]
         probs = class_mass(probs, trainer.prior) if mass else shares(probs)
         torch.testing.assert_close(found.probs, probs)
         truth = digit_rows.unlabelled.truth
         assert (found.accuracy(truth) or 0) > 0.8
+
+
+@pytest.mark.parametrize("mass", [False, True])
+def test_of_other_items_it_says_the_mean_of_the_nearest(
+    digit_rows: Data, trainer_for: Callable, mass: bool
+) -> None:
+    trainer, others = trainer_for(digit_rows, 1), feature_rows(digit_rows.test)[:40]
+    method = LabelSpreading(neighbours=3, weights="binary", class_mass=mass)
+    _, say = method.label(trainer.data, trainer)
+    said = say(others)
+    rows, known = feature_rows(digit_rows.train), digit_rows.train.labels
+    graph = neighbour_graph(rows, 3, weights="binary")
+    scores = spread_labels(graph, known, 10, alpha=method.alpha)
+    near = torch.cdist(others.double(), rows.double()).topk(3, largest=False).indices
+    expected = scores[near].mean(1)
+    if mass:
+        expected = expected * trainer.prior / scores[known < 0].sum(0)
+    torch.testing.assert_close(said, shares(expected).to(said), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["label-propagation", "label-spreading"])

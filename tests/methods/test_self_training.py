@@ -24,7 +24,7 @@ QUICK: dict[str, Any] = {"batch": 16, "ratio": 2, "ema": 0.9}
 
 def labelled(data: Data, trainer_for: MakeTrainer, **settings: Any) -> ClassLabels:
     trainer = trainer_for(data, 1)
-    return SelfTraining(**{**FOREST, **settings}).label(trainer.data, trainer)
+    return SelfTraining(**{**FOREST, **settings}).label(trainer.data, trainer)[0]
 
 
 def right(labels: ClassLabels, data: Data) -> float:
@@ -108,7 +108,7 @@ def test_an_estimator_from_python_is_a_field_that_can_be_written_down(
     given = KNeighborsClassifier(3, weights="distance")
     method = SelfTraining(estimator=given, policy="all", max_rounds=1)
     trainer = trainer_for(digits_data, 1)
-    assert right(method.label(trainer.data, trainer), digits_data) > 0.7
+    assert right(method.label(trainer.data, trainer)[0], digits_data) > 0.7
     written = method.model_dump(mode="json")["estimator"]
     assert "KNeighborsClassifier" in written
     assert not hasattr(given, "classes_")
@@ -119,7 +119,7 @@ def test_votes_are_the_weights_of_labels_and_the_matrix_is_of_the_votes(
 ) -> None:
     method = SelfTraining(**FOREST, policy="all", noise="votes")
     trainer = trainer_for(digits_data, 1)
-    labels = method.label(trainer.data, trainer)
+    labels, _ = method.label(trainer.data, trainer)
     assert 0.2 < float(labels.weight.mean()) < 0.9
     assert method.mislabelling(labels) is None
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from leaven.atomic import replacing
 from leaven.data import Data, ImageSet
@@ -52,7 +52,7 @@ class ClassStage(Stage[Tensor]):
     def write_labels(self, fitted: Fitted) -> dict[str, Any]:
         trainer, labels, truth = self.trainer, fitted.labels.cpu(), self.data.unlabelled.truth
         trainer.save_labels(trainer.last_round + 1, labels, fitted.given)
-        estimate = self.estimate(fitted.model, labels)
+        estimate = self.estimate(fitted, labels)
         self.findings += estimate.findings
         return {
             "items": len(labels),
@@ -63,7 +63,7 @@ class ClassStage(Stage[Tensor]):
             **_doubts(fitted, self.data.labelled),
         }
 
-    def estimate(self, model: nn.Module, labels: ClassLabels) -> LabelAccuracy:
+    def estimate(self, fitted: Fitted, labels: ClassLabels) -> LabelAccuracy:
         """See ``label_accuracy``; the evidence are the val items, or the test items without val.
 
         Labels that were accepted because an adapted copy shares them are not judged by one again.
@@ -72,7 +72,9 @@ class ClassStage(Stage[Tensor]):
         settings = replace(trainer.settings, threads=trainer.threads)
         if isinstance(self.method, SecondOpinion):
             by = "held-out"
-        return label_accuracy(model, labels, self.data, settings, self.judged, by)
+        return label_accuracy(
+            fitted.model, labels, self.data, settings, self.judged, by, fitted.labeller
+        )
 
     def write_gallery(self, fitted: Fitted) -> None:
         labelled, unlabelled = self.trainer.data.labelled, self.trainer.data.unlabelled

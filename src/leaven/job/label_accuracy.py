@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from leaven.data import Data, ImageSet
 from leaven.labels import ClassLabels
+from leaven.methods import Labeller
 from leaven.methods.classification.second_opinion import Opinions, SecondOpinion
 from leaven.models import Classifier
 from leaven.quality import ConfidenceBins, HeldOut, best_estimate, estimate_accuracy
@@ -98,6 +99,7 @@ def label_accuracy(
     settings: Settings,
     held_out: HeldOut | None,
     by: By = "auto",
+    labeller: Labeller | None = None,
 ) -> LabelAccuracy:
     """The accuracy of the accepted ``labels`` of ``data.unlabelled``, by the best estimate there is.
 
@@ -108,18 +110,29 @@ def label_accuracy(
     too high: a copy of the model is adapted to the unlabelled pictures, and its second opinion counts
     the labels that are right. That takes a short training, of ``MOST_PICTURES`` pictures.
 
+    Labels that ``model`` did not give are judged by what gave them: what another says of held-out
+    items says nothing of these. Where that has learnt from the very labels that it gave, its confidence
+    in them is no evidence; then its share of right held-out items is the estimate, for accepted and
+    other labels alike, and whether the items are of the same kind is not told.
+
     Args:
-        model: that gave the labels.
+        model: of the run.
         settings: of the run.
         held_out: what ``model`` says of labelled items that it has not learnt from.
         by: ``auto`` for that rule; ``held-out`` never trains a copy, ``second-opinion`` always does
             where it can: from pictures, ``LEAST_PICTURES`` or more.
+        labeller: see ``Fitted.labeller``; its held-out items take the place of ``held_out``.
     """
     if labels.probs is None:
         return LabelAccuracy()
+    learnt = labeller is not None and labeller.learnt
+    if labeller is not None:
+        held_out = labeller.held_out
+        if labeller.learnt and by != "second-opinion":
+            return _as_held_out(labeller.held_out, int(labels.accepted.sum()))
     probs = labels.probs.cpu()
     shift = None
-    if held_out is not None and len(probs):
+    if held_out is not None and len(probs) and not learnt:
         shift = shift_between(held_out.probs, probs)
     asked = by == "second-opinion" or (by == "auto" and (shift is None or shift.found))
     found = estimate_accuracy(probs, weight=labels.weight, held_out=held_out)
@@ -142,6 +155,16 @@ def label_accuracy(
     bins = sure_and_right(held_out if rests_on_it else None)
     asked_of = bins.histogram(probs.max(1).values[labels.weight.cpu() > 0])
     return told_by(bins, asked_of, int(asked_of.sum()), best.accuracy, best.name, shift)
+
+
+def _as_held_out(held_out: HeldOut, accepted: int) -> LabelAccuracy:
+    """So many labels are as often right as those of the held-out items, however sure they are."""
+    if accepted == 0:
+        return LabelAccuracy()
+    bins, alike = ConfidenceBins(), torch.ones(accepted)
+    bins.add(torch.ones(len(held_out.truth)), held_out.right.cpu())
+    asked_of = bins.histogram(alike)
+    return told_by(bins, asked_of, accepted, held_out.accuracy, "held-out", None)
 
 
 def sure_and_right(held_out: HeldOut | None) -> ConfidenceBins:

@@ -7,9 +7,9 @@ import pkgutil
 from functools import cache
 
 from leaven.errors import ConfigError, nearest
-from leaven.methods.base import Card, Fitted, Method
+from leaven.methods.base import Card, Fitted, Labeller, Method
 
-__all__ = ["TASKS", "Card", "Fitted", "Method", "all_methods", "find_method"]
+__all__ = ["TASKS", "Card", "Fitted", "Labeller", "Method", "all_methods", "find_method"]
 
 TASKS = (
     "classification", "segmentation", "detection", "instance", "translation", "text-to-image",

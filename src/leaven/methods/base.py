@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 from leaven.errors import ConfigError, nearest
 from leaven.labels import BoxLabels, Captions, ClassLabels, PixelLabels
 from leaven.models.classifier import Classifier
+from leaven.quality.accuracy import HeldOut
 
 N = TypeVar("N", bound=nn.Module, default=Classifier)
 L = TypeVar("L", bound=ClassLabels | PixelLabels | BoxLabels | Captions | None, default=ClassLabels)
@@ -56,6 +57,20 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Labeller:
+    """What gave the labels of a run, where its model did not, asked for the held-out items.
+
+    Attributes:
+        held_out: what it says of items of ``data.held_out``, none of which it has learnt from.
+        learnt: whether it has learnt from the labels that it gave: it is then surer of these than
+            of held-out items for that reason alone.
+    """
+
+    held_out: HeldOut
+    learnt: bool
+
+
+@dataclass(frozen=True)
 class Fitted(Generic[N, L]):
     """What a method hands back.
 
@@ -66,12 +81,15 @@ class Fitted(Generic[N, L]):
         given: what is believed about ``data.labelled``, in its order, by a method that doubts what
             people said (see ``ClassLabels.believed``); None where their labels stand.
         note: what the method wants people to know about this run, in a sentence.
+        labeller: what gave the labels where that is not ``model``, for judging them; None where the
+            labels are the model's own or nothing is held out.
     """
 
     model: N
     labels: L
     given: ClassLabels | None = None
     note: str = ""
+    labeller: Labeller | None = None
 
 
 class Method(BaseModel, ABC):

@@ -22,6 +22,7 @@ class CoTrained:
         each: (2, n, K) what each of them says.
         labels: (n,) what both learnt from; -1 for rows that were never labelled.
         rounds: (s,) rows that each round labelled.
+        views: the columns that each of them sees.
     """
 
     estimators: tuple[Any, Any]
@@ -29,6 +30,11 @@ class CoTrained:
     each: Tensor
     labels: Tensor
     rounds: tuple[Tensor, ...]
+    views: tuple[Tensor, Tensor]
+
+    def say(self, rows: Tensor) -> Tensor:
+        """(m, K) what both together say of other rows (m, D)."""
+        return _product(_each(self.estimators, rows, self.views, self.votes.shape[1]))
 
 
 def co_train(
@@ -77,12 +83,7 @@ def co_train(
         if len(items) == 0:
             break
         pair = _pair(make, rows, labels, views)
-        said = torch.stack(
-            [
-                estimator_votes(estimator, rows[items][:, view], num_classes)
-                for estimator, view in zip(pair, views, strict=True)
-            ]
-        )
+        said = _each(pair, rows[items], views, num_classes)
         chosen = torch.stack([choose(votes) for votes in said]) > 0
         # Among the two, the one that chose the item and is surer of it.
         confidence, classes = said.max(2)
@@ -96,13 +97,8 @@ def co_train(
         items, waiting = torch.cat([items[~taken], waiting[:missing]]), waiting[missing:]
 
     pair = _pair(make, rows, labels, views)
-    each = torch.stack(
-        [
-            estimator_votes(estimator, rows[:, view], num_classes)
-            for estimator, view in zip(pair, views, strict=True)
-        ]
-    )
-    return CoTrained(pair, _product(each), each, labels, tuple(rounds))
+    each = _each(pair, rows, views, num_classes)
+    return CoTrained(pair, _product(each), each, labels, tuple(rounds), views)
 
 
 def _pair(
@@ -114,6 +110,18 @@ def _pair(
         fit_estimator(make(), rows[seen][:, view], labels[seen], weight) for view in views
     )
     return first, second
+
+
+def _each(
+    pair: tuple[Any, Any], rows: Tensor, views: tuple[Tensor, Tensor], num_classes: int
+) -> Tensor:
+    """(2, n, K) what each says of its view of the rows."""
+    return torch.stack(
+        [
+            estimator_votes(estimator, rows[:, view], num_classes)
+            for estimator, view in zip(pair, views, strict=True)
+        ]
+    )
 
 
 def _product(each: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,10 @@ class TriTrained:
     votes: Tensor
     each: Tensor
     updates: tuple[tuple[int, int, int], ...]
+
+    def say(self, rows: Tensor) -> Tensor:
+        """(m, K) what the three together say of other rows (m, D)."""
+        return _majority(_each(self.estimators, rows, self.votes.shape[1]))
 
 
 def tri_train(
@@ -101,7 +105,7 @@ def tri_train(
         taught = [len(lessons[number][1]) if number in lessons else 0 for number in range(3)]
         updates.append((taught[0], taught[1], taught[2]))
 
-    each = torch.stack([estimator_votes(estimator, rows, num_classes) for estimator in trio])
+    each = _each(trio, rows, num_classes)
     return TriTrained(tuple(trio), _majority(each), each, tuple(updates))
 
 
@@ -128,9 +132,14 @@ def _joint_error(first: Tensor, second: Tensor, truth: Tensor) -> float:
     return float((first[agree] != truth[agree]).double().mean())
 
 
-def _classes(trio: list[Any], rows: Tensor, num_classes: int) -> Tensor:
+def _each(trio: Sequence[Any], rows: Tensor, num_classes: int) -> Tensor:
+    """(3, n, K) what each says."""
+    return torch.stack([estimator_votes(estimator, rows, num_classes) for estimator in trio])
+
+
+def _classes(trio: Sequence[Any], rows: Tensor, num_classes: int) -> Tensor:
     """(3, n) the class that each names."""
-    return torch.stack([estimator_votes(e, rows, num_classes).argmax(1) for e in trio])
+    return _each(trio, rows, num_classes).argmax(2)
 
 
 def _majority(each: Tensor) -> Tensor:

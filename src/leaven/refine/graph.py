@@ -81,21 +81,28 @@ def connect(
     """
     from scipy.sparse import csr_array
 
-    if bandwidth is not None and bandwidth <= 0:
-        raise ValueError(f"a bandwidth is above 0, not {bandwidth}")
     n, count = near.items.shape
-    if weights == "binary":
-        values = torch.ones(n, count)
-    else:
-        scale = bandwidth or float(near.distance[:, -1].mean()) or 1.0
-        # Far outliers keep the smallest weight there is: an edge never becomes no edge.
-        values = (-0.5 * (near.distance / scale).square()).exp()
-        values = values.clamp_min(torch.finfo(values.dtype).tiny)
+    values = edge_weights(near.distance, weights, bandwidth)
     starts = np.arange(0, n * count + 1, count)
     directed = csr_array(
         (values.flatten().numpy(), near.items.flatten().numpy(), starts), shape=(n, n)
     )
     return from_scipy(directed.maximum(directed.T.tocsr()))
+
+
+def edge_weights(distance: Tensor, weights: Weights, bandwidth: float | None = None) -> Tensor:
+    """(n, k) the weights of items and their neighbours at ``distance`` (n, k), nearest first.
+
+    See ``connect``.
+    """
+    if bandwidth is not None and bandwidth <= 0:
+        raise ValueError(f"a bandwidth is above 0, not {bandwidth}")
+    if weights == "binary":
+        return torch.ones_like(distance)
+    scale = bandwidth or float(distance[:, -1].mean()) or 1.0
+    # Far outliers keep the smallest weight there is: an edge never becomes no edge.
+    values = (-0.5 * (distance / scale).square()).exp()
+    return values.clamp_min(torch.finfo(values.dtype).tiny)
 
 
 def normalise(graph: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -96,24 +97,34 @@ def nearest_neighbours(
     exact = search == "exact" or (search == "auto" and n <= EXACT_UP_TO)
     table = _prepared(rows, metric)
     threads = torch.get_num_threads() if threads is None else threads
-    try:
-        import faiss
-    except ImportError as error:
-        if not exact:
-            raise MissingExtraError("faiss-cpu", "features", "searching neighbours") from error
-        squares, index = _without_faiss(table, count + 1)
+    if exact:
+        squares, index = _of_every_pair(table, table, count + 1, threads)
     else:
-        before = faiss.omp_get_max_threads()
-        try:
-            faiss.omp_set_num_threads(threads)
-            if exact:
-                squares, index = faiss.knn(table, table, count + 1)
-            else:
-                squares, index = _by_cells(faiss, table, count + 1, probes, threads, seed)
-        finally:
-            faiss.omp_set_num_threads(before)
+        with _faiss(threads) as faiss:
+            squares, index = _by_cells(faiss, table, count + 1, probes, threads, seed)
     squares, index = _without_self(squares, index)
     distance = np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
+    return Neighbours(torch.from_numpy(index), torch.from_numpy(distance))
+
+
+def nearest_of(
+    rows: Tensor,
+    others: Tensor,
+    count: int,
+    *,
+    metric: Metric = "euclidean",
+    threads: int | None = None,
+) -> Neighbours:
+    """The ``count`` nearest of ``rows`` (n, D) to each of ``others`` (m, D), every pair compared.
+
+    See ``nearest_neighbours``.
+    """
+    if not 1 <= count <= len(rows):
+        raise ValueError(f"{count} neighbours among {len(rows)} rows")
+    table, asked = _prepared(rows, metric), _prepared(others, metric)
+    threads = torch.get_num_threads() if threads is None else threads
+    squares, index = _of_every_pair(table, asked, count, threads)
+    distance = np.sqrt(np.maximum(squares, 0))
     return Neighbours(torch.from_numpy(index), torch.from_numpy(distance))
 
 
@@ -340,12 +351,39 @@ def _cells(faiss: Any, table: np.ndarray, count: int, probes: int, seed: int) ->
     return _Cells(order, ends.tolist(), around, far)
 
 
-def _without_faiss(table: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The squared distances and the numbers of the nearest rows, each itself among them."""
-    from sklearn.neighbors import NearestNeighbors
+@contextmanager
+def _faiss(threads: int) -> Iterator[Any]:
+    """The library, computing with so many threads.
 
-    distance, index = NearestNeighbors(algorithm="brute").fit(table).kneighbors(table, count)
-    return np.square(distance).astype(np.float32), index
+    Raises:
+        MissingExtraError: it is not there.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError("faiss-cpu", "features", "searching neighbours") from error
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(threads)
+        yield faiss
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _of_every_pair(
+    table: np.ndarray, asked: np.ndarray, count: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The squared distances of rows to their nearest in ``table``, and the numbers of these; without
+    faiss scikit-learn finds them."""
+    try:
+        with _faiss(threads) as faiss:
+            found: tuple[np.ndarray, np.ndarray] = faiss.knn(asked, table, count)
+            return found
+    except MissingExtraError:
+        from sklearn.neighbors import NearestNeighbors
+
+        distance, index = NearestNeighbors(algorithm="brute").fit(table).kneighbors(asked, count)
+        return np.square(distance).astype(np.float32), index
 
 
 def _without_self(squares: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from leaven.data import Data
 from leaven.errors import ConfigError
 from leaven.labels import ClassLabels
 from leaven.methods.base import Card
+from leaven.methods.classification.from_labels import Say
 from leaven.methods.classification.with_estimator import WithEstimator, unlabelled_labels
 from leaven.propose.co_training import co_train
 from leaven.select.policies import top_per_class
@@ -56,7 +57,7 @@ class CoTraining(WithEstimator):
     pool: int = Field(75, ge=1, description="items that are looked at in a round")
     max_rounds: int = Field(30, ge=0, description="rounds at most")
 
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
         rows, generator = self.rows(data), trainer.draws.generator
         trained = co_train(
             self.make(trainer),
@@ -71,7 +72,7 @@ class CoTraining(WithEstimator):
         )
         for number, items in enumerate(trained.rounds):
             trainer.log(phase="co-training", round=number, trusted=len(items))
-        return unlabelled_labels(trained.votes, (trained.labels >= 0).float(), data)
+        return unlabelled_labels(trained.votes, (trained.labels >= 0).float(), data), trained.say
 
     def counts(self, data: Data) -> Tensor:
         """(K,) items of each class that a view labels in a round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -20,11 +21,12 @@ from leaven.learn import (
     linear_ramp,
     multiple_choice_loss,
 )
-from leaven.methods.base import Card, Fitted
+from leaven.methods.base import Card, Fitted, Labeller
 from leaven.methods.classification.few_labels import OnlineFewLabels
 from leaven.models import Committee, Headed
 from leaven.models.classifier import Classifier
 from leaven.propose import predict
+from leaven.quality.accuracy import HeldOut
 from leaven.refine import LabelModel, disagreement, echo, majority
 from leaven.select import cast_votes, find_specialities, fixed_threshold
 from leaven.train import EMA, Keep, Optimizer, Trainer
@@ -139,7 +141,7 @@ class DPSSL(OnlineFewLabels):
         end_average = EMA(end, self.ema)
         optimizer = trainer.optimizer(voters, self.recipe)
         end_optimizer = trainer.optimizer(end, self.recipe)
-        believed = trainer.keep("believed", probs=None, weight=None)
+        believed = trainer.keep("believed", probs=None, weight=None, held_out=None, voted_on=None)
         trainer.register(
             voters=voters,
             average=average,
@@ -158,7 +160,7 @@ class DPSSL(OnlineFewLabels):
         labels = ClassLabels.from_probs(believed.probs, believed.weight)
         model = end_average.module
         assert isinstance(model, Classifier)
-        return Fitted(model.eval(), labels)
+        return Fitted(model.eval(), labels, labeller=self._asked(believed, data))
 
     def _voters(self, trainer: Trainer) -> Headed:
         classifier = trainer.model()
@@ -236,7 +238,8 @@ class DPSSL(OnlineFewLabels):
         """Votes of all items, and what the label model makes of them, into ``believed``."""
         labels = data.train.labels.cpu()
         probs = predict(_Opinions(voters), data.train.pixels).transpose(1, 2)
-        votes = self.votes(probs, labels)
+        cast = self.voting(probs, labels)
+        votes = cast(probs)
         model = LabelModel(
             self.heads,
             len(data.classes),
@@ -251,6 +254,11 @@ class DPSSL(OnlineFewLabels):
         weight = posterior.max(1).values if self.weigh else torch.ones(len(posterior))
         weight = torch.where((votes >= 0).any(1), weight, 0)
         believed.probs, believed.weight = posterior, weight
+        if data.held_out is not None:
+            others = predict(_Opinions(voters), data.held_out.pixels).transpose(1, 2)
+            votes_on_others = cast(others)
+            believed.held_out = model.posterior(votes_on_others).float()
+            believed.voted_on = (votes_on_others >= 0).any(1)
         trainer.save_labels(number, ClassLabels.from_probs(posterior, weight))
         truth = data.train.truth.cpu()[unknown]
         plain = majority(votes, len(data.classes))
@@ -269,10 +277,10 @@ class DPSSL(OnlineFewLabels):
                 "vote_threshold, precision or wins, or train longer"
             )
 
-    def votes(self, probs: Tensor, labels: Tensor) -> Tensor:
-        """(n, M) the votes of heads with distributions ``probs`` (n, M, K); labels (n,), -1 unknown.
+    def voting(self, probs: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+        """How heads with distributions ``probs`` (n, M, K) vote; labels (n,), -1 unknown.
 
-        Whether a head wins a labelled item is judged as in training, with the last ``k``.
+        By what each is good at there: distributions (m, M, K) of any items -> votes (m, M). Whether a head wins a labelled item is judged as in training, with the last ``k``.
         """
         known = labels >= 0
         own = probs[known]
@@ -284,7 +292,19 @@ class DPSSL(OnlineFewLabels):
             precision=self.precision,
             wins=self.wins,
         )
-        return cast_votes(probs, self.vote_threshold, specialities)
+        return lambda others: cast_votes(others, self.vote_threshold, specialities)
+
+    @staticmethod
+    def _asked(believed: Keep, data: Data) -> Labeller | None:
+        """What the label model says of the held-out items that heads vote on, as its labels are of
+        such items; of all where there are none of these. Its shares of votes are no probabilities
+        that hold for other items."""
+        if data.held_out is None:
+            return None
+        some = believed.voted_on.cpu()
+        some = some if bool(some.any()) else torch.ones_like(some)
+        truth = data.held_out.labels.cpu()
+        return Labeller(HeldOut(believed.held_out.cpu()[some], truth[some]), learnt=True)
 
     # -- D ----------------------------------------------------------------------------------------
 

@@ -8,19 +8,28 @@ network that is handed out is trained on the labels of people and on these.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from leaven.data import Data, Stream
+from leaven.data import Data, ImageSet, Stream, feature_rows
 from leaven.labels import ClassLabels
 from leaven.learn.losses import cross_entropy
 from leaven.learn.mislabelling import noisy_logits
-from leaven.methods.base import Fitted
+from leaven.methods.base import Fitted, Labeller
 from leaven.methods.classification.few_labels import OnlineFewLabels
 from leaven.models.classifier import Classifier
+from leaven.quality.accuracy import HeldOut
 from leaven.train import EMA, Recipe, Trainer
+
+MOST_ASKED = 2000
+"""Held-out items that a labeller is asked for: the standard error of its accuracy is a point at most."""
+
+Say = Callable[[Tensor], Tensor]
+"""(m, D) rows of features -> (m, K) what a labeller says of them."""
 
 
 class FromLabels(OnlineFewLabels):
@@ -29,7 +38,8 @@ class FromLabels(OnlineFewLabels):
     ``label`` says what the unlabelled items are; those labels are the result, as they are. The
     model is a network that learns from them and from the labels of people (``train_on``), so that
     it takes pictures and can be saved, exported and used as any other. It is not the labeller:
-    its accuracy on new pictures is its own, the labels are the labeller's.
+    its accuracy on new pictures is its own, the labels are the labeller's. So the labeller is asked
+    for the held-out items as well, and its labels are judged by that.
 
     A resumed run does not label again.
     """
@@ -38,9 +48,13 @@ class FromLabels(OnlineFewLabels):
         1.0, ge=0, description="weight of the labels that were made, in the loss of the network"
     )
 
+    learns_its_labels: ClassVar[bool] = True
+    """See ``Labeller.learnt``."""
+
     @abstractmethod
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
-        """What ``data.unlabelled`` is, in its order; weight 0 where nothing is to be learnt.
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
+        """What ``data.unlabelled`` is, in its order, weight 0 where nothing is to be learnt; and
+        what says the like of other items.
 
         ``probs`` has to be there. Random numbers come from ``trainer.draws.generator``.
         """
@@ -52,8 +66,10 @@ class FromLabels(OnlineFewLabels):
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
         # Of a resumed run the checkpoint knows the labels.
         labels, matrix = ClassLabels.from_person(data.unlabelled.labels), None
+        held, said = _some(data.held_out), None
         if not trainer.replaying:
-            labels = self.label(data, trainer)
+            labels, say = self.label(data, trainer)
+            said = None if held is None else say(feature_rows(held))
             matrix = self.mislabelling(labels)
             trainer.save_labels(0, labels)
         kept = trainer.keep(
@@ -63,6 +79,7 @@ class FromLabels(OnlineFewLabels):
             weight=labels.weight,
             source=labels.source,
             probs=labels.probs,
+            held_out=said,
         )
         model = train_on(
             labels,
@@ -74,9 +91,18 @@ class FromLabels(OnlineFewLabels):
             labels_weight=self.labels_weight,
             matrix=matrix,
         )
-        return Fitted(
-            model, ClassLabels(kept.classes, kept.confidence, kept.weight, kept.source, kept.probs)
-        )
+        labels = ClassLabels(kept.classes, kept.confidence, kept.weight, kept.source, kept.probs)
+        if held is None:
+            return Fitted(model, labels)
+        asked = HeldOut(kept.held_out.cpu(), held.labels.cpu())
+        return Fitted(model, labels, labeller=Labeller(asked, self.learns_its_labels))
+
+
+def _some(held_out: ImageSet | None) -> ImageSet | None:
+    """``MOST_ASKED`` of the held-out items at most, evenly spaced."""
+    if held_out is None or len(held_out) <= MOST_ASKED:
+        return held_out
+    return held_out.subset(torch.arange(MOST_ASKED) * len(held_out) // MOST_ASKED)
 
 
 def train_on(

@@ -6,16 +6,17 @@ import math
 from abc import abstractmethod
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from leaven.data import Data, feature_rows
 from leaven.labels import ClassLabels
 from leaven.methods.base import Card
-from leaven.methods.classification.from_labels import FromLabels
+from leaven.methods.classification.from_labels import FromLabels, Say
 from leaven.refine import class_mass, neighbour_graph, propagate_labels, shares, spread_labels
-from leaven.refine.graph import Weights
-from leaven.refine.nearest import Metric, Search
+from leaven.refine.graph import Weights, edge_weights
+from leaven.refine.nearest import Metric, Search, nearest_of
 from leaven.train import Trainer
 
 _PARTS = (
@@ -38,8 +39,9 @@ class GraphLabels(FromLabels):
     ``w = 1 - H(p) / log K`` (Iscen et al., CVPR 2019, equation 11); where no label reaches an item
     ``w = 0`` and p is uniform.
 
-    Graph methods are transductive: they label these items and know nothing of new ones. So the
-    model that is handed out is a network trained on the labels of people and on these, weighted by
+    Graph methods are transductive: they label these items and know nothing of new ones. What they
+    would say of a held-out item is the mean of its nearest items by their weights (Delalleau et al.,
+    AISTATS 2005), which serves to judge the labels. The model that is handed out is a network trained on the labels of people and on these, weighted by
     ``w``: on features a multinomial logistic regression (or the ``mlp``, with ``--model mlp``) on
     the same features, on pictures the usual network.
     """
@@ -58,15 +60,17 @@ class GraphLabels(FromLabels):
         False, description="scale the classes to the spread of the given labels"
     )
 
+    learns_its_labels: ClassVar[bool] = False
+
     @abstractmethod
     def flow(self, graph: Tensor, labels: Tensor, classes: int) -> Tensor:
         """(n, K) scores, not negative, of the n items of a graph; -1 in ``labels`` is unknown."""
 
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
         labels, classes = data.train.labels.cpu(), len(data.classes)
-        unknown = labels < 0
+        rows, unknown = feature_rows(data.train), labels < 0
         graph = neighbour_graph(
-            feature_rows(data.train),
+            rows,
             self.neighbours,
             metric=self.metric,
             weights=self.weights,
@@ -76,9 +80,26 @@ class GraphLabels(FromLabels):
             threads=trainer.threads or None,
             seed=trainer.settings.seed,
         )
-        scores = self.flow(graph, labels, classes)[unknown]
-        probs = class_mass(scores, trainer.prior.cpu()) if self.class_mass else shares(scores)
-        return graph_labels(probs)
+        scores = self.flow(graph, labels, classes)
+        prior = trainer.prior.cpu() if self.class_mass else None
+        probs = shares(scores) if prior is None else class_mass(scores, prior, unknown)
+
+        def say(others: Tensor) -> Tensor:
+            near = nearest_of(
+                rows,
+                others,
+                min(self.neighbours, len(rows)),
+                metric=self.metric,
+                threads=trainer.threads or None,
+            )
+            weights = edge_weights(near.distance, self.weights, self.bandwidth).to(scores)
+            induced = torch.einsum("mk,mkc->mc", weights, scores[near.items])
+            if prior is None:
+                return _known(shares(induced))
+            counted = torch.cat([unknown, torch.zeros(len(induced), dtype=torch.bool)])
+            return _known(class_mass(torch.cat([scores, induced]), prior, counted)[len(scores) :])
+
+        return graph_labels(probs[unknown]), say
 
 
 class LabelPropagation(GraphLabels):
@@ -146,6 +167,9 @@ def graph_labels(probs: Tensor) -> ClassLabels:
     """
     reached = probs.sum(1) > 0
     clear = 1 + probs.xlogy(probs).sum(1) / math.log(probs.shape[1])
-    weight = clear.clamp(0, 1) * reached
-    uniform = probs.new_full((1, probs.shape[1]), 1 / probs.shape[1])
-    return ClassLabels.from_probs(probs.where(reached[:, None], uniform), weight)
+    return ClassLabels.from_probs(_known(probs), clear.clamp(0, 1) * reached)
+
+
+def _known(probs: Tensor) -> Tensor:
+    """Uniform rows in place of rows of zero."""
+    return probs.where(probs.sum(1, keepdim=True) > 0, 1 / probs.shape[1])

@@ -14,11 +14,13 @@ from leaven.errors import ConfigError
 from leaven.labels import ClassLabels
 from leaven.learn.mislabelling import mislabelling_matrix
 from leaven.methods.base import Card
+from leaven.methods.classification.from_labels import Say
 from leaven.methods.classification.with_estimator import (
     WithEstimator,
     right_share,
     unlabelled_labels,
 )
+from leaven.models.estimators import estimator_votes
 from leaven.propose.self_training import Policy, SelfTrained, self_train
 from leaven.quality.c_bound import c_bound
 from leaven.select.curriculum import CurriculumThresholds
@@ -121,7 +123,7 @@ class SelfTraining(WithEstimator):
             raise ValueError(f"one threshold for policy {self.policy}")
         return self
 
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
         trained = self_train(
             self.make(trainer),
             self.rows(data),
@@ -134,7 +136,8 @@ class SelfTraining(WithEstimator):
             max_rounds=self.max_rounds,
         )
         self.tell(trained, data, trainer)
-        return unlabelled_labels(trained.votes, trained.trust, data)
+        say = partial(estimator_votes, trained.estimator, num_classes=len(data.classes))
+        return unlabelled_labels(trained.votes, trained.trust, data), say
 
     def mislabelling(self, labels: ClassLabels) -> Tensor | None:
         if self.noise != "correction" or labels.probs is None:

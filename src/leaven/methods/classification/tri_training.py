@@ -9,6 +9,7 @@ from pydantic import Field
 from leaven.data import Data
 from leaven.labels import ClassLabels
 from leaven.methods.base import Card
+from leaven.methods.classification.from_labels import Say
 from leaven.methods.classification.with_estimator import WithEstimator, unlabelled_labels
 from leaven.propose.tri_training import tri_train
 from leaven.train import Trainer
@@ -41,7 +42,7 @@ class TriTraining(WithEstimator):
 
     max_rounds: int = Field(100, ge=0, description="rounds at most; it ends before by itself")
 
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
         trained = tri_train(
             self.make(trainer),
             self.rows(data),
@@ -54,4 +55,4 @@ class TriTraining(WithEstimator):
             trainer.log(phase="tri-training", round=number, first=first, second=second, third=third)
         chosen = trained.each.argmax(2)
         majority = (chosen == chosen.mode(0).values).sum(0) > 1
-        return unlabelled_labels(trained.votes, majority.float(), data)
+        return unlabelled_labels(trained.votes, majority.float(), data), trained.say
