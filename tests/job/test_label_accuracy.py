@@ -218,3 +218,31 @@ def test_it_is_refused_where_no_copy_can_adapt(tmp_path):
         with pytest.raises(ConfigError, match="--estimate-by|second opinion"):
             leaven.run(out=tmp_path / "no", estimate_by="second-opinion", **other)
     assert not (tmp_path / "no").exists()
+
+
+def test_a_run_that_diverged_ends_with_a_report(tmp_path):
+    run = leaven.run(
+        "digits",
+        labels_per_class=4,
+        method="supervised",
+        set={"recipe.lr": 1e9},
+        model="cnn-small",
+        budget=6,
+        threads=1,
+        out=tmp_path / "run",
+    )
+    found = {finding["code"]: finding["text"] for finding in run.summary["health"]}
+    assert "540 of 540 items" in found["non-finite-outputs"]
+    assert "no better than guessing" in found["guessing"]
+    assert run.summary["metrics"]["accuracy"] == pytest.approx(0.1, abs=0.02)
+    assert run.summary["labels"]["judged"] == run.summary["labels"]["accepted"]
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_run_that_accepts_nothing_says_so(tmp_path):
+    quick = {"labels_per_class": 4, "model": "cnn-small", "budget": 4, "threads": 1}
+    run = leaven.run("digits", method="fedlabel", out=tmp_path / "run", **quick)
+    assert run.summary["images_per_second"] > 0
+    found = {finding["code"] for finding in run.summary["health"]}
+    assert ("nothing-accepted" in found) == (run.summary["labels"]["accepted"] == 0)
+    assert "guessing" in found

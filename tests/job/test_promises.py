@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+import leaven
 from leaven.data import ImageSet, MemoryPixels
 from leaven.data.pixel_maps import PixelMaps
-from leaven.errors import ConfigError
+from leaven.errors import ConfigError, DataError
 from leaven.job.config import RunConfig
 from leaven.job.promises import (
     Asked,
@@ -277,3 +278,10 @@ def test_pixels_beside_a_picture_are_not_promised(by_class):
     assert summary["kept"] + summary["needs_person"] == 100 * 32
     assert not kept.weight[:, :, 4:].any()
     assert 0 < summary["in_expectation"]["kept_share"] <= 1
+
+
+def test_a_promise_that_no_model_could_keep_is_refused_before_the_training(tmp_path):
+    with pytest.raises(DataError) as raised:
+        leaven.run("digits", labels_per_class=8, promise=0.9, calibration=20, out=tmp_path / "run")
+    assert "20 labels are held out for the promise of 90 %" in str(raised.value)
+    assert " or more, for even without one wrong label" in str(raised.value)

@@ -106,7 +106,7 @@ def test_disagreement_leaves_out_pixels_without_a_proposal():
     proposed[:, :60] = -1
     student[:, 60:] = (student[:, 60:] + 1) % 4
     news = feed(pixel_health(), pixels, 60, proposed=proposed, student=student)
-    assert "disagree on 100%" in {n.code: n.text for n in news}["disagreement"]
+    assert "On 100% of the unlabelled" in {n.code: n.text for n in news}["disagreement"]
     student = pixels(0)["proposed"].clone()
     student[:, :60] = 3
     news = feed(pixel_health(), pixels, 60, proposed=proposed, student=student)

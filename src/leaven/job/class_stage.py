@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +21,9 @@ from leaven.propose import predict_features
 from leaven.quality import HeldOut, classification_metrics
 from leaven.report import write_gallery
 
+GUESSING = 1.64
+"""Standard errors above chance that one model in twenty has which names classes by lot."""
+
 
 class ClassStage(Stage[Tensor]):
     """See ``Stage``."""
@@ -34,6 +38,7 @@ class ClassStage(Stage[Tensor]):
         probs = trainer.predict(fitted.model, held_out)
         metrics = classification_metrics(probs, held_out.labels)
         trainer.health.calibration(metrics, trainer.step)
+        self.findings += _no_better_than_guessing(metrics["balanced_accuracy"], held_out.labels)
         if trainer.is_main:
             _write_test(self.folder / "test.parquet", held_out, probs)
         val = trainer.data.val
@@ -54,11 +59,15 @@ class ClassStage(Stage[Tensor]):
         trainer.save_labels(trainer.last_round + 1, labels, fitted.given)
         estimate = self.estimate(fitted, labels)
         self.findings += estimate.findings
+        known = {finding.code for finding in trainer.health.findings() if not finding.recovered}
+        if self.config.promise is None and "nothing-accepted" not in known:
+            self.findings += _nothing_accepted(labels)
         return {
             "items": len(labels),
             "accepted": int(labels.accepted.sum()),
             "accepted_share": labels.accepted_share,
             "accuracy": labels.accuracy(truth),
+            "judged": int((labels.accepted & (truth.cpu() >= 0)).sum()),
             **estimate.as_dict(),
             **_doubts(fitted, self.data.labelled),
         }
@@ -90,6 +99,34 @@ class ClassStage(Stage[Tensor]):
             features=features,
             covered=covered,
         )
+
+
+def _no_better_than_guessing(recall: float | None, truth: Tensor) -> list[dict[str, str]]:
+    """A finding where the mean recall of the K classes among the held-out items is what naming
+    classes by lot may give: ``1 / K`` and ``GUESSING`` standard errors of that."""
+    counts = truth.bincount()
+    counts = counts[counts > 0].double()
+    chance = 1 / max(1, len(counts))
+    error = math.sqrt(chance * (1 - chance) * float((1 / counts).sum())) * chance
+    if recall is None or len(counts) < 2 or recall > chance + GUESSING * error:
+        return []
+    text = (
+        f"On the {int(counts.sum())} held-out items the model is no better than guessing: of the items of "
+        f"a class it is right on {recall:.1%} in the mean, where naming any of {len(counts)} classes is "
+        f"right on {chance:.1%}. Train longer, label more, or look whether labels and pictures fit."
+    )
+    return [{"level": "warning", "code": "guessing", "text": text}]
+
+
+def _nothing_accepted(labels: ClassLabels) -> list[dict[str, str]]:
+    """A finding where no item has an accepted label at the end."""
+    if len(labels) == 0 or bool(labels.accepted.any()):
+        return []
+    text = (
+        f"None of the {len(labels)} labels is accepted: the surest has a confidence of "
+        f"{float(labels.confidence.max()):.2f}. Train longer, label more, or lower the threshold."
+    )
+    return [{"level": "warning", "code": "nothing-accepted", "text": text}]
 
 
 def _doubts(fitted: Fitted, labelled: ImageSet) -> dict[str, Any]:

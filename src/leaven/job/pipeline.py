@@ -21,6 +21,7 @@ from leaven.job.config import RunConfig
 from leaven.job.corrections import taken
 from leaven.job.features import check_features, featured
 from leaven.job.folder import abandon, prepare, write_text
+from leaven.job.promises import check_enough
 from leaven.job.rounds import (
     BASELINE,
     SUMMARY,
@@ -199,6 +200,7 @@ def _work(
 ) -> None:
     """From the data to the report."""
     images = opened(config, method, progress)
+    check_enough(config, images)
     begun, evidence, learnt = work.begun, None, images
     if begun is not None:
         said = said_in(folder, begun)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leaven.data import ImageSet
+from leaven.data import Data, ImageSet
 from leaven.data.calibration import LARGEST_SHARE, Calibration
 from leaven.data.pixel_maps import PixelMaps
-from leaven.errors import ConfigError
+from leaven.errors import ConfigError, DataError
 from leaven.job.config import RunConfig
-from leaven.job.promise_summary import Asked, summary_of
+from leaven.job.promise_summary import Asked, in_percent, summary_of
 from leaven.labels import BoxLabels, ClassLabels, PixelLabels
 from leaven.labels.pixels import VOID
 from leaven.quality.accuracy import Shift, shift_between, shift_of
@@ -95,6 +95,27 @@ def calibration_of(config: RunConfig) -> Calibration | None:
     usual = needed_labels(config.promise, config.confidence, (1 - config.promise) / 2)
     assert usual is not None
     return Calibration(usual, LARGEST_SHARE)
+
+
+def check_enough(config: RunConfig, data: Data[Any]) -> None:
+    """Refuses a promise of classes that no model could keep: too few labels are held out.
+
+    Raises:
+        DataError: so it is.
+    """
+    held, others = data.calibration, len(data.unlabelled)
+    if held is None or config.promise is None or config.task != "classification" or others == 0:
+        return
+    needed = needed_labels(config.promise, config.confidence, others=others)
+    if needed is None or len(held) >= needed:
+        return
+    how = "" if config.calibration is not None else ", at most a third of all labels,"
+    raise DataError(
+        f"{len(held)} labels{how} are held out for the promise of {in_percent(config.promise)} at "
+        f"{in_percent(config.confidence)} confidence.",
+        f"{needed} or more, for even without one wrong label fewer do not show it",
+        "label more, hold out more (--calibration), or ask for less",
+    )
 
 
 def promised_classes(

@@ -47,8 +47,8 @@ class Health:
     """Watches a run and says what is wrong with it.
 
     Codes: ``nothing-accepted``, ``few-accepted``, ``class-spread``, ``collapse``,
-    ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``slow-teacher``,
-    ``over-confident``, ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of
+    ``disagreement``, ``dead-unlabelled-loss``, ``non-finite-loss``, ``non-finite-outputs``,
+    ``slow-teacher``, ``over-confident``, ``no-held-out``; of pixels and boxes ``vanished-class``; of boxes, in place of
     the first two, ``no-pseudo-boxes``, ``empty-teacher``, ``box-avalanche``; of generators with a
     critic ``one-sided-critic``. Limits and their reasons: ``leaven.quality.judge``.
 
@@ -155,6 +155,10 @@ class Health:
     def decay(self, decay: float, steps: int, step: int = 0) -> None:
         """Judges the ``decay`` of a teacher in a loop of ``steps`` that starts at ``step``."""
         self._settle(step, {"slow-teacher": judge.slow_teacher(decay, steps)})
+
+    def lost(self, items: int, of: int, step: int = 0) -> None:
+        """Takes note that the model says nothing that is a number of so many of its items."""
+        self._settle(step, {"non-finite-outputs": judge.non_finite_outputs(items, of)})
 
     def calibration(self, metrics: Mapping[str, float] | None, step: int = 0) -> None:
         """Judges confidence on held-out labels, None or empty when there are none.
@@ -306,7 +310,8 @@ class Health:
         if int(sums.proposed.sum()):
             yield "collapse", collapse
         if collapse is None and self.prior is not None and int(sums.accepted.sum()):
-            yield "class-spread", judge.class_spread(sums.accepted, self.prior, self.class_names)
+            names, steps = self.class_names, sums.judged
+            yield "class-spread", judge.class_spread(sums.accepted, self.prior, names, steps)
 
     def _settle(self, step: int, verdicts: Mapping[str, Verdict | None]) -> None:
         """Writes verdicts down; what is new, graver or over becomes news."""

@@ -154,9 +154,9 @@ def slow_teacher(decay: float, steps: int) -> Verdict | None:
         return None
     better = 1 - 1 / max(2.0, steps * SLOW / 2)
     return "warning", (
-        f"The teacher averages weights over about {span:.0f} steps (decay {decay:g}), and there are "
-        f"{steps}: it stays behind the student, and its labels with it. Train longer, or take a "
-        f"smaller decay: --set ema={better:.4g}."
+        f"Weights are averaged over about {span:.0f} steps (decay {decay:g}), and there are {steps}: "
+        "the averaged network, which predicts and gives labels, stays behind the trained one. Train "
+        f"longer, or take a smaller decay: --set ema={better:.4g}."
     )
 
 
@@ -196,8 +196,10 @@ def vanished_class(
     )
 
 
-def class_spread(accepted: Tensor, prior: Tensor, names: Sequence[str]) -> Verdict | None:
-    """Accepted labels per class (K,) are spread unlike ``prior`` (K,), by total variation."""
+def class_spread(
+    accepted: Tensor, prior: Tensor, names: Sequence[str], steps: int
+) -> Verdict | None:
+    """Accepted labels per class (K,) of so many steps are spread unlike ``prior`` (K,), by total variation."""
     if int(accepted.sum()) < SPREAD_LABELS_PER_CLASS * len(prior):
         return None
     share = accepted.double() / accepted.sum()
@@ -206,8 +208,8 @@ def class_spread(accepted: Tensor, prior: Tensor, names: Sequence[str]) -> Verdi
     if distance <= SPREAD:
         return None
     return "warning", (
-        f"The accepted labels are spread unlike the labelled items ({distance:.0%} of them would "
-        f"have to change class). Too many: {_named(gap, share, prior, names)}. Too few: "
+        f"The labels accepted in the last {steps} steps are spread unlike the labelled items "
+        f"({distance:.0%} of them would have to change class). Too many: {_named(gap, share, prior, names)}. Too few: "
         f"{_named(-gap, share, prior, names)}. Where the unlabelled items really are so, all is "
         "well; else the model feeds on its own errors. Label some items of the rare classes, or "
         "take a method with distribution alignment or thresholds per class."
@@ -248,9 +250,10 @@ def disagreement(agreement: float) -> Verdict | None:
     if agreement >= 1 - DISAGREEMENT:
         return None
     return "warning", (
-        f"Teacher and student disagree on {1 - agreement:.0%} of the unlabelled items. The student "
-        "does not learn what the teacher says: the strong views may destroy the pictures, or the "
-        "teacher changes too slowly or too fast. Try weaker views or another EMA momentum."
+        f"On {1 - agreement:.0%} of the unlabelled items the network says another thing than the "
+        "pseudo-label that it is to learn: strong views may destroy the pictures, or what gives the "
+        "labels (an averaged teacher, or another network) changes too slowly or too fast. Try weaker "
+        "views, another EMA momentum or a lower learning rate."
     )
 
 
@@ -287,6 +290,15 @@ def one_sided(share: float, steps: int) -> Verdict | None:
         "do not deceive it, and it has little left to teach. Look at the samples; if they are not "
         "good, make it weaker (fewer layers, fewer channels), train on more pairs, or give the other "
         "losses more weight."
+    )
+
+
+def non_finite_outputs(items: int, of: int) -> Verdict:
+    """Of so many items the model gives no numbers."""
+    return "error", (
+        f"Of {items} of {of} items the model says nothing that is a number; they are given equal shares of "
+        "all classes. Its weights have grown beyond all bounds: lower the learning rate, or clip the "
+        "gradient, and train anew."
     )
 
 

@@ -153,8 +153,10 @@ def _label_accuracy(labels: Record) -> tuple[str, str]:
     by = "" if basis is None else f" by {_text(basis).replace('-', ' ')}"
     how = f"{_likely(labels.get('estimated_range'))}{by}"
     if known:
+        judged, accepted = labels.get("judged"), labels.get("accepted")
+        of = "" if judged in (None, accepted) else f" on {words.count(judged)} of them"
         more = f"; estimated {words.percent(estimated)}{how}" if told else ""
-        return words.percent(right), f"measured{more}"
+        return words.percent(right), f"measured{of}{more}"
     if told:
         return words.percent(estimated), f"estimated{how}"
     return words.percent(None), "no label is accepted" if labels.get("accepted") == 0 else "unknown"

@@ -137,8 +137,8 @@ def _following(
     pool = Pool(
         {name: unsure(probs) for name, unsure in UNCERTAINTY.items()},
         probs,
-        None if features is None else narrowed(features.cpu()[open_items]),
-        None if covered is None else narrowed(covered.cpu()),
+        None if features is None else narrowed(features.cpu()[open_items].nan_to_num()),
+        None if covered is None else narrowed(covered.cpu().nan_to_num()),
         labelled=0 if covered is None else len(covered),
         classes=probs.shape[1],
     )

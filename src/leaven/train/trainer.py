@@ -55,7 +55,12 @@ class Trainer(Engine[Tensor]):
 
     def predict(self, model: nn.Module, images: ImageSet) -> Tensor:
         """(n, K) float32 probabilities on the CPU, in eval mode, without augmentation."""
-        return predict(model, images.pixels)
+        probs = predict(model, images.pixels)
+        lost = ~probs.isfinite().all(1)
+        if bool(lost.any()):
+            self.health.lost(int(lost.sum()), len(lost), self.step)
+            probs[lost] = 1 / probs.shape[1]
+        return probs
 
     def measure(self, model: nn.Module, images: ImageSet | None) -> dict[str, float]:
         """The metrics of ``model`` on labelled items; empty without items."""

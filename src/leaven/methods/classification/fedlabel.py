@@ -160,6 +160,9 @@ class FedLabel(Method):
                         [max(1, report.processed) for report in whole],
                     )
                 )
+            trainer.images_seen += sum(
+                report.processed + int(report.counts.get("seen", 0)) for report in reports
+            )
             curves: dict[str, Any] = _curves(reports, len(reports) - len(whole))
             trainer.observe(**curves)
 

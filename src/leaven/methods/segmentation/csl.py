@@ -61,7 +61,8 @@ class CSL(WeakStrong):
             "train.EMA",
         ),
         claim="Above UniMatch and CorrMatch on splits of Pascal VOC and Cityscapes.",
-        measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 25.5"
+        measured="60 of 2,000 scenes labelled, 4,000 steps, 3 seeds, mean IoU: 63.3 %, UniMatch "
+        "58.1, labels alone 47.3; against UniMatch -12.5, +25.1 and +3.0 by seed. CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 25.5"
         " %, as of the labels alone, against 25.3 % of UniMatch; without covered pixels "
         "24.7 %.",
     )
