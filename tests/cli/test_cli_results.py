@@ -160,6 +160,34 @@ def test_export_leaves_an_earlier_one_alone(folder_run, leaven, refused, tmp_pat
     assert pictures_in(tmp_path) == before
 
 
+def test_export_touches_no_folder_of_anything_else(folder_run, leaven, refused, tmp_path):
+    run, _ = folder_run
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "labels.csv").write_text("file,label\na.png,cat\n")
+    said = refused("export", run, "--labels", "csv", "--out", mine)
+    assert f"{mine} is not empty and holds no export" in said
+    assert "holds no export" in refused("export", run, "--onnx", "--out", mine)
+    assert [path.name for path in mine.iterdir()] == ["labels.csv"]
+    assert (mine / "labels.csv").read_text() == "file,label\na.png,cat\n"
+    for place in (mine / "labels.csv", mine / "labels.csv" / "below"):
+        said = refused("export", run, "--labels", "csv", "--out", place)
+        assert f"{mine / 'labels.csv'} is no folder" in said
+
+
+def test_exports_go_into_a_folder_of_exports(folder_run, leaven, tmp_path):
+    run, _ = folder_run
+    for form in ("csv", "csv", "folder", "parquet", "cvat"):
+        result = leaven("export", run, "--labels", form, "--out", tmp_path / "new")
+        assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "export.json", "labels.csv", "pictures", "labels.parquet", "cvat",
+    }  # fmt: skip
+    copy = shutil.copytree(run, tmp_path / "run")
+    for _ in range(2):
+        assert leaven("export", copy, "--labels", "csv").exit_code == 0
+
+
 def test_export_of_moved_pictures(folder_run, leaven, refused, tmp_path):
     run, pictures = folder_run
     moved, copy = tmp_path / "moved", tmp_path / "run"

@@ -12,6 +12,7 @@ import typer
 from leaven.cli.export_tools import Shown, write_tools
 from leaven.cli.output import print_json, stderr, stdout, words
 from leaven.errors import DataError, LeavenError, MissingExtraError, ModelError, RunError
+from leaven.version import __version__
 
 if TYPE_CHECKING:
     from leaven.data import ImageSet
@@ -33,6 +34,8 @@ class Form(StrEnum):
 
 
 _NAMES = {Form.folder: "pictures", Form.csv: "labels.csv", Form.parquet: "labels.parquet"}
+
+_MARK = "export.json"
 
 FORMS = {
     "classification": (Form.folder, Form.csv, Form.parquet, Form.label_studio, Form.cvat),
@@ -108,6 +111,8 @@ def export(
     labels.csv, and labels.parquet with the pictures inside. For pixels, boxes
     and masks: a folder in each form, with copies of the pictures. The data
     set is that of the training items; held-out pictures are not in it.
+    export.json marks the folder, so that
+    a later export may write there too; a folder of anything else is refused.
     `leaven run` reads each form of it again. What people correct in Label
     Studio or CVAT comes back with `leaven corrections`.
 
@@ -125,7 +130,7 @@ def export(
     if doubtful_only or score is not None:
         _check_for_people(forms, doubtful_only, accepted_only)
     everything = not onnx and not forms
-    target = out or _own_folder(run)
+    target = _target(run, out)
     written: dict[str, Any] = {}
     try:
         if onnx or everything:
@@ -149,6 +154,9 @@ def export(
     except LeavenError:
         _tell(written, json=False, show=lambda text: stderr().print(text))
         raise
+    finally:
+        if written:
+            _mark(target, run)
     _tell(written, json=json, show=lambda text: stdout().print(text))
 
 
@@ -291,6 +299,32 @@ def _write_places(
             "rows": done.rows,
             "note": " ".join([note, *done.notes]),
         }
+
+
+def _target(run: Path, out: Path | None) -> Path:
+    """Where the files go; they take the place of those of an earlier export, and of nothing else.
+
+    Raises:
+        RunError: the folder holds something else, is a file, or cannot be written.
+    """
+    from leaven.job.output_paths import check_folder, check_place
+
+    if out is None:
+        own = _own_folder(run)
+        check_place(own, "a folder for the export")
+        return own
+    check_folder(out, "export", (_MARK,))
+    return out
+
+
+def _mark(target: Path, run: Path) -> None:
+    """Writes by what a later export knows the folder."""
+    import json
+
+    from leaven.job.folder import write_text
+
+    content = {"leaven": __version__, "run": run.resolve().name}
+    write_text(target / _MARK, json.dumps(content) + "\n")
 
 
 def _own_folder(run: Path) -> Path:
