@@ -4,6 +4,7 @@ import builtins
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -158,6 +159,30 @@ def test_export_leaves_an_earlier_one_alone(folder_run, leaven, refused, tmp_pat
     before = pictures_in(tmp_path)
     assert "not empty" in refused(*arguments)
     assert pictures_in(tmp_path) == before
+
+
+def test_export_and_run_again_keep_who_labelled_and_what_was_held_out(folder_run, leaven, tmp_path):
+    (_, pictures), out = folder_run, tmp_path / "run"
+    result = leaven(
+        "run", pictures, "--model", "cnn-small", "--threads", 1, "--method", "supervised",
+        "--budget", 2, "--test-share", 0.3, "--val-share", 0.3, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = leaven("export", out, "--labels", "csv", "--labels", "parquet", "--json")
+    assert result.exit_code == 0, result.output
+    before = json.loads((out / "summary.json").read_text())["data"]
+    assert before["test"] == 18 and before["val"] == 13
+    table, whole = (json.loads(result.stdout)[form]["path"] for form in ("csv", "parquet"))
+    for data in (open_data(pictures, labels=Path(table)), open_data(whole)):
+        assert (len(data.test), len(data.val), len(data.train)) == (18, 13, 119)
+        measured = pq.read_table(out / "test.parquet")
+        assert sorted(data.test.names) == sorted(measured["item"].to_pylist())
+        for part in (data.test, data.val, data.train.subset(data.train.by_person)):
+            assert all(
+                name.startswith(f"{data.classes[label]}/")
+                for name, label in zip(part.names, part.labels.tolist())
+            )
+        assert int(data.train.by_person.sum()) == 29
 
 
 def test_export_touches_no_folder_of_anything_else(folder_run, leaven, refused, tmp_path):

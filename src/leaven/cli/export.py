@@ -15,7 +15,7 @@ from leaven.errors import DataError, LeavenError, MissingExtraError, ModelError,
 from leaven.version import __version__
 
 if TYPE_CHECKING:
-    from leaven.data import ImageSet
+    from leaven.data import Data, ImageSet
 
 
 class Form(StrEnum):
@@ -110,7 +110,8 @@ def export(
     labelling tools. For classes: pictures/ with a folder for each class,
     labels.csv, and labels.parquet with the pictures inside. For pixels, boxes
     and masks: a folder in each form, with copies of the pictures. The data
-    set is that of the training items; held-out pictures are not in it.
+    set is that of the training items. Held-out pictures are not in it, but for
+    labels.csv and labels.parquet, which have them with their split.
     export.json marks the folder, so that
     a later export may write there too; a folder of anything else is refused.
     `leaven run` reads each form of it again. What people correct in Label
@@ -246,23 +247,32 @@ def _write_labels(
     written: dict[str, Any],
 ) -> None:
     from leaven.data import write_csv, write_folder, write_parquet
+    from leaven.job.labelled import held_out_parts
     from leaven.labels import LabelStore
 
-    writers = {Form.folder: write_folder, Form.csv: write_csv, Form.parquet: write_parquet}
+    tables = {Form.csv: write_csv, Form.parquet: write_parquet}
     names, labels, classes, _ = LabelStore(run / "labels").read()
-    images = _pictures(run, names, moved)
+    images, data = _pictures(run, names, moved)
+    held_out = held_out_parts(run, data, names, classes)
+    spared = sum(len(part.labels) for part in held_out)
     if accepted_only:
         accepted = labels.accepted
         images, labels = images.subset(accepted), labels.select(accepted)
     for form in forms:
         path = target / _NAMES[form]
-        writers[form](path, images, labels, classes)
         count = int(labels.accepted.sum())
+        note = f"{len(labels)} items, {count} with an accepted label"
+        if form is Form.folder:
+            write_folder(path, images, labels, classes)
+        else:
+            tables[form](path, images, labels, classes, held_out)
+            if spared:
+                note += f", and {spared} that were held out, with the labels of people"
         written[form.value] = {
             "path": str(path),
             "items": len(labels),
             "accepted": count,
-            "note": f"{len(labels)} items, {count} with an accepted label",
+            "note": note,
         }
 
 
@@ -352,8 +362,10 @@ def _check_finished(run: Path) -> None:
         )
 
 
-def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
-    """The pictures of a run by the names of its items, from where it read them or from ``moved``.
+def _pictures(run: Path, names: list[str], moved: Path | None) -> tuple[ImageSet, Data]:
+    """The pictures of a run by the names of its items, and all that there are.
+
+    They are read from where the run read them, or from ``moved``.
 
     Raises:
         RunError: they are gone, or some of them are.
@@ -368,13 +380,20 @@ def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
     source = config.data if moved is None else str(moved)
     try:
         # Nothing is held out or decoded here: the items are found by their names.
-        images = open_data(
-            source, labels=config.labels, test_share=0, max_unreadable=1, memory_limit=0
-        ).train
+        data = open_data(
+            source,
+            labels=config.labels,
+            label_column=config.label_column,
+            truth_column=config.truth_column,
+            test_share=0,
+            max_unreadable=1,
+            memory_limit=0,
+        )
     except DataError as error:
         raise RunError(
             f"The pictures of the run {run} cannot be opened: {error.found}",
             error.expected,
             put_back(run),
         ) from error
-    return images.subset(torch.tensor(rows_of_names(images.names, names, run, source)))
+    rows = rows_of_names(data.train.names, names, run, source)
+    return data.train.subset(torch.tensor(rows)), data

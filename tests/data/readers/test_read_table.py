@@ -45,6 +45,13 @@ def test_proposals_that_were_not_accepted_are_no_labels(opened):
     assert "1 rows of labels.csv are not accepted" in listing.notes[0]
 
 
+def test_a_column_source_as_leaven_writes_it_says_who_labelled(opened):
+    listing = opened("file,label,source\na.png,x,person\nb.png,y,model\nd.png,,nobody\n")
+    assert listing.by_model.tolist() == [False, True, False, False]
+    assert opened("file,label,source\na.png,x,person\nb.png,y,\n").by_model is None
+    assert opened("file,label,source\na.png,x,camera\nb.png,y,model\n").by_model is None
+
+
 def test_repeated_rows_are_noted_and_contradictions_refused(opened):
     listing = opened("file,label\na.png,x\nb.png,y\na.png,x\n")
     assert listing.labels.tolist() == [0, 1, -1, -1]

@@ -14,6 +14,7 @@ from leaven.data.listing import (
     Columns,
     Listing,
     class_indices,
+    labels_by_model,
     ordered_classes,
     some,
 )
@@ -34,14 +35,16 @@ class _Row:
     split: str | None
     accepted: bool
     truth: str | None
+    source: str
 
 
 def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
     """The pictures below ``path`` with the labels that the CSV file ``labels`` gives them.
 
     Columns: ``file`` (relative to ``path``), ``label`` (empty: not labelled), and where there
-    are such ``split`` (train, val or test) and ``accepted`` (false: the label is a proposal that
-    was not accepted, and counts as none). Pictures without a row have no label. ``columns``
+    are such ``split`` (train, val or test), ``accepted`` (false: the label is a proposal that
+    was not accepted, and counts as none) and ``source`` (person, model or nobody; other words mean
+    something else, and are passed over). Pictures without a row have no label. ``columns``
     names the column of labels where it is not ``label``, and one that holds the truth, which is
     what the rows of the split test have for their label.
 
@@ -75,6 +78,7 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
         class_indices([row.truth if row else None for row in given], classes)
         if columns.truth is not None
         else None,
+        labels_by_model([row.source if row else None for row in given]),
     )
 
 
@@ -129,7 +133,7 @@ def _row(
     truth = None if columns.truth is None else values.get(columns.truth.lower()) or None
     said = values.get(columns.label.lower()) or None
     label = truth if part == "test" and columns.truth is not None else said
-    return _Row(line, file, label, part, accepted in _YES, truth)
+    return _Row(line, file, label, part, accepted in _YES, truth, values.get("source", ""))
 
 
 def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
