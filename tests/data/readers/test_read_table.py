@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leaven.data.readers import read
+from leaven.data.readers.table import read_table
 from leaven.errors import DataError
 
 FILES = dict.fromkeys(["a.png", "b.png", "sub/c.png", "d.png"])
@@ -32,6 +33,19 @@ def test_labels_splits_and_empty_labels(opened):
 def test_a_byte_order_mark_quotes_and_blank_lines_are_understood(opened):
     listing = opened('file,label\r\n\r\n"a.png","big, dog"\r\nb.png,cat\r\n', "utf-8-sig")
     assert listing.classes == ("big, dog", "cat")
+
+
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_other_separators_are_told_from_the_header(opened, sign):
+    rows = [
+        ["File", "label", "accepted"],
+        ["a.png", '"big, dog; old"', "true"],
+        ["b.png", "cat", ""],
+    ]
+    listing = opened("".join(f"{sign.join(row)}\n" for row in rows))
+    assert listing.classes == ("big, dog; old", "cat")
+    assert listing.labels.tolist() == [0, 1, -1, -1]
+    assert opened("file,a;b,label\na.png,,x;y\n").classes == ("x;y",)
 
 
 def test_the_table_in_the_folder_is_found(make_folder):
@@ -83,6 +97,13 @@ def test_tables_that_cannot_be_used(opened, table, words):
     with pytest.raises(DataError, match=words) as caught:
         opened(table)
     assert caught.value.expected and caught.value.do
+
+
+def test_a_table_that_is_gone_is_not_called_broken(make_folder, tmp_path):
+    for place, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "cannot be read")):
+        with pytest.raises(DataError, match=words) as caught:
+            read_table(make_folder(FILES), place)
+        assert "check the path" in caught.value.do
 
 
 def test_a_table_that_is_not_text_is_refused(opened):

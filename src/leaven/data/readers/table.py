@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from leaven.data.listing import (
     ordered_classes,
     some,
 )
+from leaven.data.readers.csv_file import csv_rows
 from leaven.data.readers.folder import Found, find_pictures, others_note, split_of
 from leaven.errors import DataError
 from leaven.plain import brief
@@ -84,27 +84,17 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
 
 def _rows(labels: Path, columns: Columns, pictures: set[str]) -> list[_Row]:
     wanted = ("file", columns.label, *([] if columns.truth is None else [columns.truth]))
-    try:
-        with labels.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [column.strip().lower() for column in next(reader, [])]
-            missing = [column for column in wanted if column.lower() not in header]
-            if missing:
-                raise DataError(
-                    f"{labels} has no column {' and no column '.join(missing)}; "
-                    f"its first row is: {', '.join(header) or '(empty)'}.",
-                    _COLUMNS,
-                    "name the columns in the first row.",
-                )
-            return [
-                _row(dict(zip(header, values)), reader.line_num, labels, columns, pictures)
-                for values in reader
-                if any(value.strip() for value in values)
-            ]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
+    (_, first), *rest = csv_rows(labels, {"file"}, _COLUMNS) or [(0, [])]
+    header = [column.strip().lower() for column in first]
+    missing = [column for column in wanted if column.lower() not in header]
+    if missing:
         raise DataError(
-            f"{labels} is not a CSV file in UTF-8: {error}.", _COLUMNS, "save it as CSV in UTF-8."
-        ) from error
+            f"{labels} has no column {' and no column '.join(missing)}; "
+            f"its first row is: {', '.join(header) or '(empty)'}.",
+            _COLUMNS,
+            "name the columns in the first row.",
+        )
+    return [_row(dict(zip(header, cells)), line, labels, columns, pictures) for line, cells in rest]
 
 
 def _row(
