@@ -99,6 +99,22 @@ def test_labels_of_a_model_are_learnt_from_and_never_held_out(make_folder, tmp_p
     assert any("'cat' has 24 labels of people" in note for note in opened(24).notes)
 
 
+def test_class_names_that_differ_in_case_alone_are_noted(make_folder, tmp_path):
+    names = classes_of({"cat": 3, "Cat": 3, "dog": 3})
+    root = make_folder(names)
+    (tmp_path / "labels.csv").write_text(
+        "file,label\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in names)
+    )
+    for data in (open_data(root), open_data(root, labels=tmp_path / "labels.csv")):
+        assert data.classes == ("Cat", "cat", "dog")
+        assert any(
+            "upper case or spaces alone" in note and "'Cat' and 'cat'" in note
+            for note in data.notes
+        )
+    other = open_data(make_folder(classes_of({"cat": 3, "dog": 3}), "other"))
+    assert not any("upper case" in note for note in other.notes)
+
+
 def test_shares_that_are_asked_for(make_folder):
     root = make_folder(classes_of({"cat": 8, "dog": 12}))
     data = open_data(root, test_share=0.25, val_share=0.2)

@@ -100,6 +100,20 @@ def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct))
 
 
+def alike_notes(classes: Sequence[str]) -> list[str]:
+    """A sentence about class names that differ in upper case or spaces alone, if there are such."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault("".join(name.split()).casefold(), []).append(name)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    return [
+        f"Classes whose names differ in upper case or spaces alone are counted apart: {some(alike)}. "
+        "Give them one name if they are one class."
+    ]
+
+
 def class_indices(labels: Iterable[str | None], classes: Sequence[str]) -> Tensor:
     """(n,) int64 positions of ``labels`` in ``classes``; -1 for None."""
     position = {name: index for index, name in enumerate(classes)}

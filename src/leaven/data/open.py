@@ -13,7 +13,7 @@ from leaven.data.dataset import Data, ImageSet
 from leaven.data.embedded import DIGITS, digits
 from leaven.data.evidence import hide_labels
 from leaven.data.holdout import hold_out
-from leaven.data.listing import Columns, Listing, model_note, some
+from leaven.data.listing import Columns, Listing, alike_notes, model_note, some
 from leaven.data.loading import Loaded, Manner, load
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
@@ -131,7 +131,7 @@ class _Division:
 
     def __init__(self, loaded: Loaded, classes: tuple[str, ...], seed: int) -> None:
         self.classes, self.seed = classes, seed
-        self.notes = list(loaded.notes)
+        self.notes = [*loaded.notes, *alike_notes(classes)]
         by_model = loaded.images.by_model
         if by_model is not None and bool((by_model & loaded.images.known).any()):
             self.notes.append(model_note(by_model, loaded.images.labels))
