@@ -266,3 +266,45 @@ def test_report_is_written_again(finished, leaven, refused, tmp_path):
     again = leaven("report", out, "--json")
     assert json.loads(again.stdout) == {"report": str(out / "report.html")}
     assert "no run folder" in refused("report", tmp_path)
+
+
+# -- places to write to ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "RUN", "PICTURES", "--csv"),
+        ("estimate", "RUN", "none", "--no-adapt", "--out"),
+        ("promise", "none.csv", "--labels", "none.csv", "--promise", "0.8", "--out"),
+        ("suggest", "RUN", "--strategy", "none", "--out"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_files_that_cannot_be_written_are_refused_before_anything_else(
+    folder_run, refused, tmp_path, command
+):
+    taken = tmp_path / "labels.csv"
+    taken.write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    named = dict(zip(("RUN", "PICTURES"), folder_run))
+    start = [named.get(word, word) for word in command]
+    assert f"{taken} is no folder" in refused(*start, taken / "x.csv")
+    assert f"{taken} is no folder" in refused(*start, taken / "below" / "x.csv")
+    assert "folder.csv is a folder" in refused(*start, tmp_path / "folder.csv")
+    assert "/proc cannot be written" in refused(*start, "/proc/x.csv")
+    assert taken.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_folders_that_cannot_be_written_are_refused_before_anything_else(
+    folder_run, refused, tmp_path
+):
+    run, pictures = folder_run
+    (tmp_path / "mine").write_text("mine")
+    for start in (("predict", run, pictures), ("suggest", run, "--strategy", "none")):
+        said = refused(*start, "--out", tmp_path / "mine" / "below")
+        assert f"{tmp_path / 'mine'} is no folder" in said
+
+
+def test_a_device_is_not_replaced_by_a_file(folder_run, refused):
+    assert "/dev/null is no file" in refused("predict", *folder_run, "--csv", "/dev/null")

@@ -33,6 +33,19 @@ def check_folder(folder: Path, what: str, mine: Sequence[str], option: str = "--
         )
 
 
+def check_file(path: Path, option: str = "--out") -> None:
+    """Whether a file can be written at ``path``, in place of one that is there.
+
+    Raises:
+        RunError: something that is no file is there, or it cannot be written.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder.", "the path of a file", f"choose another {option}")
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path} is no file.", "the path of a file", f"choose another {option}")
+    check_place(path.parent, "a file in a folder", option)
+
+
 def check_place(folder: Path, expected: str, option: str = "--out") -> None:
     """Whether files can be written to ``folder``, which need not be there yet.
 
