@@ -43,12 +43,12 @@ def open_data(
 ) -> Data:
     """Reads pictures with their labels, decodes them, and holds items out.
 
-    Labels that a model gave, as the column ``source`` of a table says, are learnt from and never
-    held out. Test items: those of the split ``test`` where there is one. Else, for the digits and with
+    Test items: those of the split ``test`` where there is one. Else, for the digits and with
     ``labels_per_class``, the share ``test_share`` (0.3) of the known items, before any label is
-    hidden. Else the share
-    ``test_share`` (0.2) of the labels, where every class keeps at least 20; with fewer there is
-    no test set. Every choice is stratified by class and depends on ``seed`` alone.
+    hidden. Else the share ``test_share`` (0.2) of the labels, where every class keeps at least 20;
+    with fewer there is no test set. Labels that a model gave, as the column ``source`` of a table
+    says, are learnt from and never drawn. Every choice is stratified by class and depends on
+    ``seed`` alone.
 
     Args:
         source: None or ``"digits"`` for the embedded digits, ``"torchvision:NAME@ROOT"``, or the
