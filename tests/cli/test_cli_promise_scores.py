@@ -237,6 +237,25 @@ def test_labels_that_cannot_be_used_are_refused(refused, tmp_path, rows, said):
     assert said in message and len(message) < 3000
 
 
+def test_tables_that_are_gone_are_not_called_broken(refused, tmp_path):
+    for ending in ("csv", "parquet"):
+        gone = tmp_path / f"gone.{ending}"
+        assert f"There is no file {gone}" in refused(
+            "promise", gone, "--labels", gone, "--promise", 0.9
+        )
+
+
+def test_tables_with_semicolons_are_read(leaven, tmp_path):
+    scores = write_csv(tmp_path / "scores.csv", GOOD)
+    labels = write_csv(tmp_path / "labels.csv", [["file", "label"], ["a", "cat"]])
+    wanted = leaven("promise", scores, "--labels", labels, "--promise", 0.1, "--json")
+    for file in (scores, labels):
+        file.write_text(file.read_text().replace(",", ";"))
+    found = leaven("promise", scores, "--labels", labels, "--promise", 0.1, "--json")
+    assert found.exit_code == wanted.exit_code == 0, found.output
+    assert found.stdout == wanted.stdout
+
+
 def test_tags_that_cannot_be_used_are_refused(refused, tmp_path):
     scores = write_csv(tmp_path / "scores.csv", GOOD)
     labels = tmp_path / "labels.csv"

@@ -4,6 +4,7 @@ import builtins
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -160,6 +161,58 @@ def test_export_leaves_an_earlier_one_alone(folder_run, leaven, refused, tmp_pat
     assert pictures_in(tmp_path) == before
 
 
+def test_export_and_run_again_keep_who_labelled_and_what_was_held_out(folder_run, leaven, tmp_path):
+    (_, pictures), out = folder_run, tmp_path / "run"
+    result = leaven(
+        "run", pictures, "--model", "cnn-small", "--threads", 1, "--method", "supervised",
+        "--budget", 2, "--test-share", 0.3, "--val-share", 0.3, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    result = leaven("export", out, "--labels", "csv", "--labels", "parquet", "--json")
+    assert result.exit_code == 0, result.output
+    before = json.loads((out / "summary.json").read_text())["data"]
+    assert before["test"] == 18 and before["val"] == 13
+    table, whole = (json.loads(result.stdout)[form]["path"] for form in ("csv", "parquet"))
+    for data in (open_data(pictures, labels=Path(table)), open_data(whole)):
+        assert (len(data.test), len(data.val), len(data.train)) == (18, 13, 119)
+        measured = pq.read_table(out / "test.parquet")
+        assert sorted(data.test.names) == sorted(measured["item"].to_pylist())
+        for part in (data.test, data.val, data.train.subset(data.train.by_person)):
+            assert all(
+                name.startswith(f"{data.classes[label]}/")
+                for name, label in zip(part.names, part.labels.tolist())
+            )
+        assert int(data.train.by_person.sum()) == 29
+
+
+def test_export_touches_no_folder_of_anything_else(folder_run, leaven, refused, tmp_path):
+    run, _ = folder_run
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "labels.csv").write_text("file,label\na.png,cat\n")
+    said = refused("export", run, "--labels", "csv", "--out", mine)
+    assert f"{mine} is not empty and holds no export" in said
+    assert "holds no export" in refused("export", run, "--onnx", "--out", mine)
+    assert [path.name for path in mine.iterdir()] == ["labels.csv"]
+    assert (mine / "labels.csv").read_text() == "file,label\na.png,cat\n"
+    for place in (mine / "labels.csv", mine / "labels.csv" / "below"):
+        said = refused("export", run, "--labels", "csv", "--out", place)
+        assert f"{mine / 'labels.csv'} is no folder" in said
+
+
+def test_exports_go_into_a_folder_of_exports(folder_run, leaven, tmp_path):
+    run, _ = folder_run
+    for form in ("csv", "csv", "folder", "parquet", "cvat"):
+        result = leaven("export", run, "--labels", form, "--out", tmp_path / "new")
+        assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "export.json", "labels.csv", "pictures", "labels.parquet", "cvat",
+    }  # fmt: skip
+    copy = shutil.copytree(run, tmp_path / "run")
+    for _ in range(2):
+        assert leaven("export", copy, "--labels", "csv").exit_code == 0
+
+
 def test_export_of_moved_pictures(folder_run, leaven, refused, tmp_path):
     run, pictures = folder_run
     moved, copy = tmp_path / "moved", tmp_path / "run"
@@ -213,3 +266,45 @@ def test_report_is_written_again(finished, leaven, refused, tmp_path):
     again = leaven("report", out, "--json")
     assert json.loads(again.stdout) == {"report": str(out / "report.html")}
     assert "no run folder" in refused("report", tmp_path)
+
+
+# -- places to write to ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "RUN", "PICTURES", "--csv"),
+        ("estimate", "RUN", "none", "--no-adapt", "--out"),
+        ("promise", "none.csv", "--labels", "none.csv", "--promise", "0.8", "--out"),
+        ("suggest", "RUN", "--strategy", "none", "--out"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_files_that_cannot_be_written_are_refused_before_anything_else(
+    folder_run, refused, tmp_path, command
+):
+    taken = tmp_path / "labels.csv"
+    taken.write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    named = dict(zip(("RUN", "PICTURES"), folder_run))
+    start = [named.get(word, word) for word in command]
+    assert f"{taken} is no folder" in refused(*start, taken / "x.csv")
+    assert f"{taken} is no folder" in refused(*start, taken / "below" / "x.csv")
+    assert "folder.csv is a folder" in refused(*start, tmp_path / "folder.csv")
+    assert "/proc cannot be written" in refused(*start, "/proc/x.csv")
+    assert taken.read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_folders_that_cannot_be_written_are_refused_before_anything_else(
+    folder_run, refused, tmp_path
+):
+    run, pictures = folder_run
+    (tmp_path / "mine").write_text("mine")
+    for start in (("predict", run, pictures), ("suggest", run, "--strategy", "none")):
+        said = refused(*start, "--out", tmp_path / "mine" / "below")
+        assert f"{tmp_path / 'mine'} is no folder" in said
+
+
+def test_a_device_is_not_replaced_by_a_file(folder_run, refused):
+    assert "/dev/null is no file" in refused("predict", *folder_run, "--csv", "/dev/null")

@@ -269,7 +269,7 @@ def test_folder_of_another_run_is_left_alone(finished, refused):
 
 def test_folder_of_something_else_is_left_alone(refused, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    assert "is no run of leaven" in refused("run", "--out", tmp_path)
+    assert "holds no run of leaven" in refused("run", "--out", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from leaven.data import FilePixels, MemoryPixels, PictureError, open_data
+from leaven.data.calibration import Calibration
 from leaven.errors import DataError
 
 
@@ -76,6 +77,42 @@ def test_few_given_labels_are_not_spared_for_a_test(make_folder):
     enough = open_data(make_folder(classes_of({"cat": 25, "dog": 50}), "enough"))
     assert torch.bincount(enough.test.labels).tolist() == [5, 10]
     assert torch.bincount(enough.labelled.labels).tolist() == [20, 40]
+
+
+def test_labels_of_a_model_are_learnt_from_and_never_held_out(make_folder, tmp_path):
+    files = classes_of({"cat": 60, "dog": 60})
+    root = make_folder(files)
+
+    def opened(people, **options):
+        rows = [
+            f"{name},{name[:3]},{'person' if number % 60 < people else 'model'}\n"
+            for number, name in enumerate(files)
+        ]
+        (tmp_path / "labels.csv").write_text("file,label,source\n" + "".join(rows))
+        return open_data(root, labels=tmp_path / "labels.csv", **options)
+
+    data = opened(30, val_share=0.25, calibration=Calibration(8))
+    for part, count in ((data.test, 12), (data.val, 10), (data.calibration, 8)):
+        assert len(part) == count and bool(part.by_person.all())
+    assert len(data.labelled) == 90 and int(data.labelled.by_person.sum()) == 30
+    assert opened(24).test is None
+    assert any("'cat' has 24 labels of people" in note for note in opened(24).notes)
+
+
+def test_class_names_that_differ_in_case_alone_are_noted(make_folder, tmp_path):
+    names = classes_of({"cat": 3, "Cat": 3, "dog": 3})
+    root = make_folder(names)
+    (tmp_path / "labels.csv").write_text(
+        "file,label\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in names)
+    )
+    for data in (open_data(root), open_data(root, labels=tmp_path / "labels.csv")):
+        assert data.classes == ("Cat", "cat", "dog")
+        assert any(
+            "upper case or spaces alone" in note and "'Cat' and 'cat'" in note
+            for note in data.notes
+        )
+    other = open_data(make_folder(classes_of({"cat": 3, "dog": 3}), "other"))
+    assert not any("upper case" in note for note in other.notes)
 
 
 def test_shares_that_are_asked_for(make_folder):

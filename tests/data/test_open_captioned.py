@@ -114,6 +114,12 @@ def test_tables_that_do_not_fit_are_refused(folder, tmp_path, table, words):
         open_captioned(folder, captions=file)
 
 
+def test_a_table_with_semicolons_is_read(folder, tmp_path):
+    file = tmp_path / "said.csv"
+    file.write_text("file;caption\ncats/p1.png;one, or two\n")
+    assert _by_name(open_captioned(folder, captions=file))["cats/p1.png"] == "one, or two"
+
+
 def test_a_column_can_be_named(folder, tmp_path):
     file = tmp_path / "said.csv"
     file.write_text("file,caption,long\ncats/p1.png,short,a longer one\n")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from leaven.data import ImageSet, MemoryPixels, open_data, write_csv, write_folder, write_parquet
+from leaven.data.writers import Part
 from leaven.errors import DataError
 from leaven.labels.classes import ClassLabels
 
@@ -153,9 +154,29 @@ def test_csv_comes_back_equal(make_folder, tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[4] == {
         "file": "4.png", "label": "dog", "confidence": "0.5", "accepted": "false",
-        "source": "model",
+        "source": "model", "split": "train",
     }  # fmt: skip
     assert rows[8]["label"] == "" and rows[8]["source"] == "nobody"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_who_labelled_and_what_was_held_out_come_back(make_folder, tmp_path, ending):
+    names = [f"{item}.png" for item in range(9)]
+    root = make_folder(dict.fromkeys([*names, "t.png", "u.png"]))
+    held = Part(
+        pictures(2, ["t.png", "u.png"]), ClassLabels.from_person(torch.tensor([2, 0])), "test"
+    )
+    write = {"csv": write_csv, "parquet": write_parquet}[ending]
+    write(tmp_path / f"labels.{ending}", pictures(9, names), labels_of(), CLASSES, [held])
+    if ending == "csv":
+        data = open_data(root, labels=tmp_path / "labels.csv")
+    else:
+        data = open_data(tmp_path / "labels.parquet")
+    assert data.train.names == names and data.train.labels.tolist() == EXPECTED
+    assert data.train.by_person.tolist() == [True] + [False] * 8
+    assert data.train.truth.tolist() == [0] + [-1] * 8
+    assert dict(zip(data.test.names, data.test.labels.tolist())) == {"t.png": 2, "u.png": 0}
+    assert any("6 labels were given by a model before" in note for note in data.notes)
 
 
 def test_rows_that_do_not_match_are_refused(tmp_path):

@@ -83,6 +83,14 @@ def test_labels_that_were_given_are_corrected_too(log):
     assert found.drawn.tolist() == [True, False, False]
 
 
+def test_what_a_person_corrected_is_no_longer_a_models(log):
+    log.append("0.png", "relabel", label="eel")
+    data = classes_data([0, 1, -1])
+    by_model = torch.tensor([True, True, False])
+    found = evidence(data.with_train(replace(data.train, by_model=by_model)), log)
+    assert found.data.train.by_person.tolist() == [True, False, False]
+
+
 def test_rejects_add_up_until_something_is_given(log):
     round_of_classes(log, 0, [0, 0])
     round_of_classes(log, 1, [1, 1])

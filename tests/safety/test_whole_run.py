@@ -92,7 +92,8 @@ def test_the_export_stays_in_its_folder_and_is_read_back(
     forms = [word for form in ("folder", "csv", "parquet") for word in ("--labels", form)]
     check(leaven("export", run, *forms, "--out", out))
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert {path.name for path in out.iterdir()} == {"pictures", "labels.csv", "labels.parquet"}
+    names = {"export.json", "pictures", "labels.csv", "labels.parquet"}
+    assert {path.name for path in out.iterdir()} == names
     pictures = list(out.rglob("*.png"))
     assert all(path.resolve().is_relative_to(out.resolve()) for path in pictures)
     with (out / "labels.csv").open(newline="", encoding="utf-8") as file:

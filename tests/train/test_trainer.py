@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 
 from leaven.data import Data
 from leaven.errors import ConfigError, RunError
-from leaven.labels import ClassLabels
+from leaven.labels import ClassLabels, LabelStore, Source
 from leaven.models.classifier import Classifier
 from leaven.train import Budget, Optimizer, Recipe, Settings, Trainer
 
@@ -151,6 +152,17 @@ def test_kept_values_and_rounds_come_back(digits_data: Data, tmp_path: Path) -> 
     seen, resumed = work(None, True)
     assert seen == expected[6:]
     assert resumed == total
+
+
+def test_labels_that_a_model_gave_before_stay_its_own(digits_data: Data, tmp_path: Path) -> None:
+    train = digits_data.train
+    by_model = torch.arange(len(train)) % 2 == 0
+    data = digits_data.with_train(replace(train, by_model=by_model))
+    trainer = Trainer(data, tmp_path, Settings(budget=Budget(steps=4), threads=1))
+    trainer.save_labels(0, ClassLabels.from_probs(torch.full((len(data.unlabelled), 10), 0.1)))
+    _, labels, _, _ = LabelStore(tmp_path / "labels").read()
+    assert torch.equal(labels.source == int(Source.PERSON), train.known & ~by_model)
+    assert torch.equal(labels.source == int(Source.MODEL), ~train.known | by_model)
 
 
 def test_nothing_is_written_while_a_run_is_replayed(digits_data: Data, tmp_path: Path) -> None:

@@ -101,10 +101,10 @@ def estimate(
     """
     from leaven.cli.run import assignments
     from leaven.job import estimate as job
-    from leaven.job.estimation import check_ending
+    from leaven.job.estimation import check_out
 
     if out is not None:
-        check_ending(out)
+        check_out(out)
     wanted = job.Wanted(
         run, data, labels, source, second, adapt, assignments(set), seed, device, threads
     )

@@ -12,9 +12,10 @@ import typer
 from leaven.cli.export_tools import Shown, write_tools
 from leaven.cli.output import print_json, stderr, stdout, words
 from leaven.errors import DataError, LeavenError, MissingExtraError, ModelError, RunError
+from leaven.version import __version__
 
 if TYPE_CHECKING:
-    from leaven.data import ImageSet
+    from leaven.data import Data, ImageSet
 
 
 class Form(StrEnum):
@@ -33,6 +34,8 @@ class Form(StrEnum):
 
 
 _NAMES = {Form.folder: "pictures", Form.csv: "labels.csv", Form.parquet: "labels.parquet"}
+
+_MARK = "export.json"
 
 FORMS = {
     "classification": (Form.folder, Form.csv, Form.parquet, Form.label_studio, Form.cvat),
@@ -107,7 +110,10 @@ def export(
     labelling tools. For classes: pictures/ with a folder for each class,
     labels.csv, and labels.parquet with the pictures inside. For pixels, boxes
     and masks: a folder in each form, with copies of the pictures. The data
-    set is that of the training items; held-out pictures are not in it.
+    set is that of the training items. Held-out pictures are not in it, but for
+    labels.csv and labels.parquet, which have them with their split.
+    export.json marks the folder, so that
+    a later export may write there too; a folder of anything else is refused.
     `leaven run` reads each form of it again. What people correct in Label
     Studio or CVAT comes back with `leaven corrections`.
 
@@ -125,7 +131,7 @@ def export(
     if doubtful_only or score is not None:
         _check_for_people(forms, doubtful_only, accepted_only)
     everything = not onnx and not forms
-    target = out or _own_folder(run)
+    target = _target(run, out)
     written: dict[str, Any] = {}
     try:
         if onnx or everything:
@@ -149,6 +155,9 @@ def export(
     except LeavenError:
         _tell(written, json=False, show=lambda text: stderr().print(text))
         raise
+    finally:
+        if written:
+            _mark(target, run)
     _tell(written, json=json, show=lambda text: stdout().print(text))
 
 
@@ -238,23 +247,32 @@ def _write_labels(
     written: dict[str, Any],
 ) -> None:
     from leaven.data import write_csv, write_folder, write_parquet
+    from leaven.job.labelled import held_out_parts
     from leaven.labels import LabelStore
 
-    writers = {Form.folder: write_folder, Form.csv: write_csv, Form.parquet: write_parquet}
+    tables = {Form.csv: write_csv, Form.parquet: write_parquet}
     names, labels, classes, _ = LabelStore(run / "labels").read()
-    images = _pictures(run, names, moved)
+    images, data = _pictures(run, names, moved)
+    held_out = held_out_parts(run, data, names, classes)
+    spared = sum(len(part.labels) for part in held_out)
     if accepted_only:
         accepted = labels.accepted
         images, labels = images.subset(accepted), labels.select(accepted)
     for form in forms:
         path = target / _NAMES[form]
-        writers[form](path, images, labels, classes)
         count = int(labels.accepted.sum())
+        note = f"{len(labels)} items, {count} with an accepted label"
+        if form is Form.folder:
+            write_folder(path, images, labels, classes)
+        else:
+            tables[form](path, images, labels, classes, held_out)
+            if spared:
+                note += f", and {spared} that were held out, with the labels of people"
         written[form.value] = {
             "path": str(path),
             "items": len(labels),
             "accepted": count,
-            "note": f"{len(labels)} items, {count} with an accepted label",
+            "note": note,
         }
 
 
@@ -293,6 +311,32 @@ def _write_places(
         }
 
 
+def _target(run: Path, out: Path | None) -> Path:
+    """Where the files go; they take the place of those of an earlier export, and of nothing else.
+
+    Raises:
+        RunError: the folder holds something else, is a file, or cannot be written.
+    """
+    from leaven.job.output_paths import check_folder, check_place
+
+    if out is None:
+        own = _own_folder(run)
+        check_place(own, "a folder for the export")
+        return own
+    check_folder(out, "export", (_MARK,))
+    return out
+
+
+def _mark(target: Path, run: Path) -> None:
+    """Writes by what a later export knows the folder."""
+    import json
+
+    from leaven.job.folder import write_text
+
+    content = {"leaven": __version__, "run": run.resolve().name}
+    write_text(target / _MARK, json.dumps(content) + "\n")
+
+
 def _own_folder(run: Path) -> Path:
     """``RUN/export``, which a run of somebody else may have made a link to another place.
 
@@ -318,8 +362,10 @@ def _check_finished(run: Path) -> None:
         )
 
 
-def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
-    """The pictures of a run by the names of its items, from where it read them or from ``moved``.
+def _pictures(run: Path, names: list[str], moved: Path | None) -> tuple[ImageSet, Data]:
+    """The pictures of a run by the names of its items, and all that there are.
+
+    They are read from where the run read them, or from ``moved``.
 
     Raises:
         RunError: they are gone, or some of them are.
@@ -334,13 +380,20 @@ def _pictures(run: Path, names: list[str], moved: Path | None) -> ImageSet:
     source = config.data if moved is None else str(moved)
     try:
         # Nothing is held out or decoded here: the items are found by their names.
-        images = open_data(
-            source, labels=config.labels, test_share=0, max_unreadable=1, memory_limit=0
-        ).train
+        data = open_data(
+            source,
+            labels=config.labels,
+            label_column=config.label_column,
+            truth_column=config.truth_column,
+            test_share=0,
+            max_unreadable=1,
+            memory_limit=0,
+        )
     except DataError as error:
         raise RunError(
             f"The pictures of the run {run} cannot be opened: {error.found}",
             error.expected,
             put_back(run),
         ) from error
-    return images.subset(torch.tensor(rows_of_names(images.names, names, run, source)))
+    rows = rows_of_names(data.train.names, names, run, source)
+    return data.train.subset(torch.tensor(rows)), data

@@ -79,7 +79,7 @@ def _classes(run: Path, path: Path, form: str, moved: Path | None, shown: Shown)
 
     store = LabelStore(run / "labels")
     names, labels, classes, _ = store.read()
-    images = _pictures(run, names, moved)
+    images = _pictures(run, names, moved)[0]
     wanted = torch.ones(len(labels), dtype=torch.bool)
     if shown.doubtful_only:
         wanted = ~labels.accepted

@@ -73,10 +73,15 @@ def predict(
     """
     from torch import nn
 
+    from leaven.job.output_paths import check_file, check_place
     from leaven.models import Classifier, load_model
     from leaven.models.generation.maker import PictureMaker
     from leaven.train.settings import find_processes
 
+    if csv is not None:
+        check_file(csv, "--csv")
+    if out is not None:
+        check_place(out, "a folder for the drawings")
     model = load_model(run / "model", nn.Module)
     if isinstance(model, PictureMaker):
         raise DataError(

@@ -95,11 +95,14 @@ def suggest(
     """
     from leaven.errors import ConfigError
     from leaven.job import suggest as job
+    from leaven.job.suggest_files import check_out, write_suggestions
 
     if target is not None and not 0 < target < 1:
         raise ConfigError(
             f"--target is {target:g}.", "an accuracy above 0 and below 1", "give, for example, 0.98"
         )
+    if out is not None:
+        check_out(out)
     with bar("looking", shown=True) as progress:
         found = job.suggest(
             run,
@@ -113,8 +116,6 @@ def suggest(
             progress=progress,
         )
     if out is not None:
-        from leaven.job.suggest_files import write_suggestions
-
         write_suggestions(out, found, data)
     if json:
         print_json(found.as_dict() | {"out": None if out is None else str(out)})

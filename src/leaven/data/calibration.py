@@ -40,7 +40,7 @@ def take_calibration(
 ) -> tuple[ImageSet[T], ImageSet[T]]:
     """Draws the items at random, and gives the others and those that are held out.
 
-    They have to be like the unlabelled items. Where an experiment has hidden labels, they are drawn
+    They have to be like the unlabelled items, and labelled by people. Where an experiment has hidden labels, they are drawn
     from the hidden ones, which is drawing at random from what is unlabelled: the labels that are
     kept are a choice, with equal numbers of each class. Else they are drawn from all labelled items,
     and it is up to those who labelled them that these are a fair sample.
@@ -56,9 +56,10 @@ def take_calibration(
     Raises:
         DataError: there are not so many, or a class would be left without a label.
     """
-    labelled = int(before.known.sum())
+    labelled = int(before.by_person.sum())
     hidden = before.known & ~after.known
-    pool = (hidden if bool(hidden.any()) else before.known).nonzero().squeeze(1)
+    pool = (hidden if bool(hidden.any()) else before.known) & before.by_person
+    pool = pool.nonzero().squeeze(1)
     count = wanted.count
     if wanted.at_most is not None:
         count = min(count, int(wanted.at_most * labelled), len(pool) // 2)
@@ -104,6 +105,9 @@ def with_calibration(data: Data[T]) -> Data[T]:
         sizes=None
         if data.train.sizes is None or held.sizes is None
         else torch.cat([data.train.sizes, held.sizes]),
+        by_model=None
+        if data.train.by_model is None or held.by_model is None
+        else torch.cat([data.train.by_model, held.by_model]),
     )
     return replace(data, train=train, calibration=None)
 

@@ -49,6 +49,7 @@ class ImageSet(Generic[T]):
         pictures: where ``pixels`` gives feature rows, the pictures behind them, for people to see.
         sizes: (n, 2) int64, height and width as they were found, where labels have places in the
             picture; else None.
+        by_model: (n,) bool, whose label a model gave, as the data say; None where all are of people.
     """
 
     pixels: Pixels
@@ -58,16 +59,17 @@ class ImageSet(Generic[T]):
     sources: Sources | None = None
     pictures: Pixels | None = None
     sizes: Tensor | None = None
+    by_model: Tensor | None = None
 
     def __post_init__(self) -> None:
         columns = (
             self.pixels, self.labels, self.truth, self.names, self.sources, self.pictures,
-            self.sizes,
+            self.sizes, self.by_model,
         )  # fmt: skip
         sizes = {len(column) for column in columns if column is not None}
         if len(sizes) != 1:
             raise ValueError(
-                "pixels, labels, truth, names, sources, pictures and sizes differ in length: "
+                "pixels, labels, truth, names, sources, pictures, sizes and by_model differ in length: "
                 f"{sorted(sizes)}"
             )
 
@@ -76,8 +78,13 @@ class ImageSet(Generic[T]):
 
     @property
     def known(self) -> Tensor:
-        """(n,) bool: a person said something of the picture."""
+        """(n,) bool: a person, or a model before, said something of the picture."""
         return is_known(self.labels)
+
+    @property
+    def by_person(self) -> Tensor:
+        """(n,) bool: a person said something of the picture."""
+        return self.known if self.by_model is None else self.known & ~self.by_model
 
     @property
     def shown(self) -> Pixels:
@@ -97,6 +104,7 @@ class ImageSet(Generic[T]):
             None if self.sources is None else self.sources.subset(index),
             None if self.pictures is None else self.pictures.subset(index),
             None if self.sizes is None else self.sizes[index],
+            None if self.by_model is None else self.by_model[index],
         )
 
     def with_pictures(
@@ -117,6 +125,9 @@ class ImageSet(Generic[T]):
             torch.cat([self.labels, labels.to(self.labels)]),
             torch.cat([self.truth, torch.full((len(labels),), -1).to(self.truth)]),
             [*self.names, *(f"{source}/{number}" for number in range(len(labels)))],
+            by_model=None
+            if self.by_model is None
+            else torch.cat([self.by_model, torch.ones(len(labels), dtype=torch.bool)]),
         )
 
     def batches(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.sources import SourceList
-from leaven.labels.classes import UNKNOWN
+from leaven.labels.classes import UNKNOWN, Source
 
 SPLITS = {
     "train": "train",
@@ -55,6 +55,7 @@ class Listing:
         classes: the class names in the order of their indices.
         notes: what people should know.
         truth: (n,) int64, the true class or -1, where it is told apart from the labels; else None.
+        by_model: (n,) bool, whose label a model gave; None where all are of people.
     """
 
     name: str
@@ -65,6 +66,30 @@ class Listing:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     truth: Tensor | None = None
+    by_model: Tensor | None = None
+
+
+def labels_by_model(said: Sequence[str | None]) -> Tensor | None:
+    """(n,) bool: whose label a model gave, by what a column ``source`` says as leaven writes it.
+
+    None where the column says something else, or where no label is a model's.
+    """
+    sources = [(one or "").lower() for one in said]
+    model = Source.MODEL.name.lower()
+    if model not in sources or not {source.name.lower() for source in Source} | {""} >= {*sources}:
+        return None
+    return torch.tensor([one == model for one in sources])
+
+
+def model_note(by_model: Tensor, labels: Tensor) -> str:
+    """The sentence about labels that a model gave."""
+    count = int((by_model & (labels >= 0)).sum())
+    one = count == 1
+    return (
+        f"{count} {'label was' if one else 'labels were'} given by a model before: "
+        f"{'it is' if one else 'they are'} learnt from, and no test or val picture is drawn from "
+        f"{'it' if one else 'them'}."
+    )
 
 
 def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -73,6 +98,20 @@ def ordered_classes(names: Iterable[str]) -> tuple[str, ...]:
     if all(name.isdecimal() and len(name) <= _LONGEST_NUMBER for name in distinct):
         return tuple(sorted(distinct, key=lambda name: (int(name), name)))
     return tuple(sorted(distinct))
+
+
+def alike_notes(classes: Sequence[str]) -> list[str]:
+    """A sentence about class names that differ in upper case or spaces alone, if there are such."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault("".join(name.split()).casefold(), []).append(name)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    return [
+        f"Classes whose names differ in upper case or spaces alone are counted apart: {some(alike)}. "
+        "Give them one name if they are one class."
+    ]
 
 
 def class_indices(labels: Iterable[str | None], classes: Sequence[str]) -> Tensor:

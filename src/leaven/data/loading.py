@@ -22,6 +22,7 @@ from leaven.data.placement import fitting_shape, placed_boxes
 from leaven.data.sources import SourceList, Sources
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
+from leaven.labels.classes import UNKNOWN
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -136,7 +137,10 @@ def load(
     found = _pictures(listing, shape_of, manner or Manner(), whole=False)
     labels = listing.labels[found.kept]
     truth = labels.clone() if listing.truth is None else listing.truth[found.kept]
-    images = ImageSet(found.pixels, labels, truth, found.names, found.sources)
+    by_model = None if listing.by_model is None else listing.by_model[found.kept]
+    if by_model is not None and listing.truth is None:
+        truth[by_model] = UNKNOWN
+    images = ImageSet(found.pixels, labels, truth, found.names, found.sources, by_model=by_model)
     return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
 
 

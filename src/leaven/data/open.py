@@ -13,7 +13,7 @@ from leaven.data.dataset import Data, ImageSet
 from leaven.data.embedded import DIGITS, digits
 from leaven.data.evidence import hide_labels
 from leaven.data.holdout import hold_out
-from leaven.data.listing import Columns, Listing, some
+from leaven.data.listing import Columns, Listing, alike_notes, model_note, some
 from leaven.data.loading import Loaded, Manner, load
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
@@ -45,9 +45,10 @@ def open_data(
 
     Test items: those of the split ``test`` where there is one. Else, for the digits and with
     ``labels_per_class``, the share ``test_share`` (0.3) of the known items, before any label is
-    hidden. Else the share
-    ``test_share`` (0.2) of the labels, where every class keeps at least 20; with fewer there is
-    no test set. Every choice is stratified by class and depends on ``seed`` alone.
+    hidden. Else the share ``test_share`` (0.2) of the labels, where every class keeps at least 20;
+    with fewer there is no test set. Labels that a model gave, as the column ``source`` of a table
+    says, are learnt from and never drawn. Every choice is stratified by class and depends on
+    ``seed`` alone.
 
     Args:
         source: None or ``"digits"`` for the embedded digits, ``"torchvision:NAME@ROOT"``, or the
@@ -130,7 +131,11 @@ class _Division:
 
     def __init__(self, loaded: Loaded, classes: tuple[str, ...], seed: int) -> None:
         self.classes, self.seed = classes, seed
-        self.notes = list(loaded.notes)
+        self.notes = [*loaded.notes, *alike_notes(classes)]
+        by_model = loaded.images.by_model
+        if by_model is not None and bool((by_model & loaded.images.known).any()):
+            self.notes.append(model_note(by_model, loaded.images.labels))
+        self._of_people = "" if by_model is None else " of people"
         self.train = loaded.images.subset(_of_split(loaded, "train"))
         self.val = self._given(loaded, "val")
         self.test = self._given(loaded, "test")
@@ -169,7 +174,7 @@ class _Division:
 
     def _enough(self) -> bool:
         """Whether every class keeps its least number of labels beside a test set."""
-        labels = self.train.labels[self.train.labels >= 0]
+        labels = self.train.labels[self.train.by_person]
         counts = torch.bincount(labels, minlength=len(self.classes))
         least = int(counts.argmin())
         needed = round(_LEAST_KEPT / (1 - _TEST_SHARE))
@@ -177,15 +182,16 @@ class _Division:
             return True
         self.notes.append(
             f"No test pictures were held out: the class {self.classes[least]!r} has "
-            f"{int(counts[least])} labels, and {needed} per class are needed to spare some."
+            f"{int(counts[least])} labels{self._of_people}, and {needed} per class are needed to "
+            "spare some."
         )
         return False
 
     def _hold_out(self, share: float, purpose: str) -> ImageSet | None:
-        """Moves a share of the labelled training items out of ``train``."""
+        """Moves a share of the training items that people labelled out of ``train``."""
         if share == 0:
             return None
-        known = (self.train.labels >= 0).nonzero().squeeze(1)
+        known = self.train.by_person.nonzero().squeeze(1)
         _, held = hold_out(self.train.labels[known], share, self.seed, self.classes, purpose)
         held_out = self.train.subset(known[held])
         rest = torch.ones(len(self.train), dtype=torch.bool)

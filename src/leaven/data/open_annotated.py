@@ -14,6 +14,7 @@ from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
+from leaven.data.listing import alike_notes
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
 from leaven.data.picture_tags import classes_of_maps, with_tags
@@ -203,7 +204,7 @@ class Division(Generic[T]):
             val=self.val,
             test=self.test,
             flip=flip,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *alike_notes(classes)),
             calibration=self.calibration,
         )
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from leaven.atomic import replacing
 from leaven.data.csv_cells import written_cell
@@ -23,6 +26,22 @@ from leaven.data.file_names import FreeNames, first_as_code, safe_part
 from leaven.data.listing import SPLITS
 from leaven.errors import DataError
 from leaven.labels.classes import ClassLabels, Source
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items of one split.
+
+    Attributes:
+        images: n items.
+        labels: what is believed about them.
+        split: "train", "val" or "test".
+    """
+
+    images: ImageSet
+    labels: ClassLabels
+    split: str
+
 
 _UNLABELLED = "unlabelled"
 _RESERVED = {_UNLABELLED, "unlabeled", *SPLITS}
@@ -70,39 +89,56 @@ def write_folder(
         whole.rename(folder)
 
 
-def write_csv(path: Path, images: ImageSet, labels: ClassLabels, classes: Sequence[str]) -> None:
-    """A table with the columns file, label, confidence, accepted, source; a row per item.
+def write_csv(
+    path: Path,
+    images: ImageSet,
+    labels: ClassLabels,
+    classes: Sequence[str],
+    held_out: Sequence[Part] = (),
+) -> None:
+    """A table with the columns file, label, confidence, accepted, source, split; a row per item.
 
     ``file`` is the item's name. ``label`` is empty where nothing is believed. A label that is not
     accepted is written too; reading it back counts it as none. What a spreadsheet would run as a
-    formula has ``'`` in front, which is taken off when leaven reads it.
+    formula has ``'`` in front, which is taken off when leaven reads it. The split is train, but for
+    the items of ``held_out``, which follow.
     """
     _check_rows(images, labels)
     with replacing(path) as made, made.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", "label", "confidence", "accepted", "source"])
-        rows = zip(
-            images.names,
-            labels.classes.tolist(),
-            labels.confidence.tolist(),
-            labels.accepted.tolist(),
-            labels.source.tolist(),
-        )
-        for name, label, confidence, accepted, source in rows:
-            believed = classes[label] if label >= 0 else ""
-            said = str(accepted).lower()
-            texts = [written_cell(name), written_cell(believed)]
-            writer.writerow([*texts, f"{confidence:.6g}", said, Source(source).name.lower()])
+        writer.writerow(["file", "label", "confidence", "accepted", "source", "split"])
+        for part in (Part(images, labels, "train"), *held_out):
+            writer.writerows(_csv_rows(part, classes))
+
+
+def _csv_rows(part: Part, classes: Sequence[str]) -> Iterator[list[str]]:
+    labels = part.labels
+    rows = zip(
+        part.images.names,
+        labels.classes.tolist(),
+        labels.confidence.tolist(),
+        labels.accepted.tolist(),
+        labels.source.tolist(),
+    )
+    for name, label, confidence, accepted, source in rows:
+        believed = classes[label] if label >= 0 else ""
+        said = str(accepted).lower()
+        texts = [written_cell(name), written_cell(believed)]
+        yield [*texts, f"{confidence:.6g}", said, Source(source).name.lower(), part.split]
 
 
 def write_parquet(
-    path: Path, images: ImageSet, labels: ClassLabels, classes: Sequence[str]
+    path: Path,
+    images: ImageSet,
+    labels: ClassLabels,
+    classes: Sequence[str],
+    held_out: Sequence[Part] = (),
 ) -> None:
     """A Parquet file with the pictures; a row per item.
 
     Columns: ``name``, ``image`` (encoded bytes: the original ones where there are such, else
-    PNG), ``label`` (int64, null where no label is accepted), ``confidence``, ``weight`` and
-    ``source`` (nobody, person, model). The class names are in the schema's metadata ``classes``.
+    PNG), ``label`` (int64, null where no label is accepted), ``confidence``, ``weight``,
+    ``source`` (nobody, person, model) and ``split``, as for ``write_csv``. The class names are in the schema's metadata ``classes``.
     """
     import pyarrow as pa
     from pyarrow import parquet as pq
@@ -116,23 +152,30 @@ def write_parquet(
             "confidence": pa.float32(),
             "weight": pa.float32(),
             "source": pa.string(),
+            "split": pa.string(),
         },
         metadata={"classes": json.dumps(list(classes))},
     )
     with replacing(path) as made, pq.ParquetWriter(made, schema) as writer:
-        for start in range(0, len(images), _ROWS_AT_ONCE):
-            rows = torch.arange(start, min(start + _ROWS_AT_ONCE, len(images)))
-            part = labels.select(rows)
-            accepted = part.accepted.tolist()
-            columns = [
-                [images.names[row] for row in rows.tolist()],
-                [encoded_picture(images, row)[0] for row in rows.tolist()],
-                [label if yes else None for label, yes in zip(part.classes.tolist(), accepted)],
-                part.confidence.tolist(),
-                part.weight.tolist(),
-                [Source(source).name.lower() for source in part.source.tolist()],
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
+        for part in (Part(images, labels, "train"), *held_out):
+            for start in range(0, len(part.images), _ROWS_AT_ONCE):
+                end = min(start + _ROWS_AT_ONCE, len(part.images))
+                columns = _parquet_columns(part, torch.arange(start, end))
+                writer.write_table(pa.table(columns, schema=schema))
+
+
+def _parquet_columns(part: Part, rows: Tensor) -> list[list[Any]]:
+    labels = part.labels.select(rows)
+    accepted = labels.accepted.tolist()
+    return [
+        [part.images.names[row] for row in rows.tolist()],
+        [encoded_picture(part.images, row)[0] for row in rows.tolist()],
+        [label if yes else None for label, yes in zip(labels.classes.tolist(), accepted)],
+        labels.confidence.tolist(),
+        labels.weight.tolist(),
+        [Source(source).name.lower() for source in labels.source.tolist()],
+        [part.split] * len(rows),
+    ]
 
 
 def _check_rows(images: ImageSet, labels: ClassLabels) -> None:

@@ -31,6 +31,7 @@ from leaven.job.audit_models import BUDGETS, foreign_by_folds
 from leaven.job.audit_pictures import cards
 from leaven.job.config import DEFAULT_BUDGET, RunConfig
 from leaven.job.folder import write_text
+from leaven.job.output_paths import check_folder
 from leaven.job.tasks import check_task
 from leaven.quality.audit import KINDS, AuditFinding, findings_table, ordered
 from leaven.quality.audit.duplicates import connected, duplicate_pairs
@@ -155,22 +156,13 @@ def _folder(config: RunConfig, run: Path | None, out: Path | None) -> Path:
     """Where the files go; they take the place of those of an earlier audit, and of nothing else.
 
     Raises:
-        RunError: the folder holds something else or is a file.
+        RunError: the folder holds something else, is a file, or cannot be written.
     """
     if out is None and run is not None:
         return run
     slug = re.sub(r"[^A-Za-z0-9]+", "-", Path(config.data.split("@")[0]).stem).strip("-").lower()
     folder = out or Path("audits") / (slug or "data")
-    if folder.is_file():
-        raise RunError(f"{folder} is a file.", "a folder for the audit", "choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        mine = (folder / FILES[0]).is_file() or (folder / "config.yaml").is_file()
-        if not mine:
-            raise RunError(
-                f"{folder} is not empty and holds no audit.",
-                "a new or empty folder, or that of an earlier audit",
-                "choose another --out; nothing was changed",
-            )
+    check_folder(folder, "audit", (FILES[0], "config.yaml"))
     return folder
 
 

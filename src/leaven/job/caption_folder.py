@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from leaven.errors import RunError
 from leaven.job.folder import write_text
+from leaven.job.output_paths import check_folder
 from leaven.plain import read_json
 
 OPTIONS, JOURNAL, SUMMARY = "caption.json", "written.jsonl", "captions.json"
@@ -175,18 +176,12 @@ def check_captions(folder: Path, options: CaptionOptions, *, resume: bool) -> No
     Raises:
         RunError: the folder holds something else, or a job with other options.
     """
-    if folder.is_file():
-        raise RunError(f"{folder} is a file.", "a folder for the captions", "choose another --out")
     if (folder / OPTIONS).is_file():
         _check_same(folder, asdict(options), resume)
     elif resume:
         raise _no_job(folder)
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(
-            f"{folder} is not empty and holds no captions.",
-            "a new or empty folder",
-            "choose another --out; nothing was changed",
-        )
+    else:
+        check_folder(folder, "captions", ())
 
 
 def prepare_captions(folder: Path, options: CaptionOptions, prints: dict[str, str]) -> None:

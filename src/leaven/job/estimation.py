@@ -15,6 +15,7 @@ from leaven.atomic import replacing
 from leaven.data import ImageSet
 from leaven.data.csv_cells import written_cell
 from leaven.errors import DataError
+from leaven.job.output_paths import check_file
 from leaven.methods.classification.second_opinion import Opinions
 from leaven.quality import Estimate, best_estimate
 from leaven.quality.accuracy import LikelyRange, Shift
@@ -118,9 +119,9 @@ class Estimation:
         """One row for each picture as ``.csv`` or ``.parquet``; see ``TABLE``.
 
         Raises:
-            DataError: another ending.
+            DataError, RunError: another ending, or it cannot be written.
         """
-        check_ending(path)
+        check_out(path)
         rows = self._rows()
         with replacing(path) as beside:
             if path.suffix.lower() == ".parquet":
@@ -159,11 +160,16 @@ def _cell(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def check_ending(path: Path) -> None:
-    """Refuses what is neither CSV nor Parquet, before anything is computed."""
+def check_out(path: Path) -> None:
+    """Refuses what is neither CSV nor Parquet or cannot be written, before anything is computed.
+
+    Raises:
+        DataError, RunError: one of these.
+    """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(
             f"Flags cannot be written as {path.name}.",
             "a file that ends in .csv or .parquet",
             "change --out",
         )
+    check_file(path)

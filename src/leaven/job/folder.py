@@ -13,6 +13,7 @@ from leaven.data.embedded_scenes import SCENES
 from leaven.data.picture_tags import MAPS
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
+from leaven.job.output_paths import check_folder
 from leaven.methods import find_method
 
 LEAST_FREE = 200 * 2**20
@@ -30,20 +31,14 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
     folder = config.out or default_folder(config, resume=resume)
     config = _with_whole_paths(config.model_copy(update={"out": folder}))
     known = folder / "config.yaml"
-    if folder.is_file():
-        raise RunError(f"{folder} is a file.", "a folder for the run", "choose another --out")
     if known.exists():
         _check_same(config, RunConfig.read(known), folder, resume)
     elif resume:
         raise RunError(
             f"There is no run in {folder}.", "a folder with config.yaml", "start without --resume"
         )
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(
-            f"{folder} is not empty and is no run of leaven.",
-            "a new or empty folder",
-            "choose another --out; nothing was changed",
-        )
+    else:
+        check_folder(folder, "run of leaven", ())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free

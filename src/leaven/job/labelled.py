@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.dataset import Data
 from leaven.data.open_annotated import find_listing
+from leaven.data.writers import Part
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
-from leaven.labels import LabelStore
+from leaven.labels import ClassLabels, LabelStore
 from leaven.labels.pixel_table import PicturePixels, PixelRound
 from leaven.labels.pixels import VOID
+from leaven.plain import read_json
 
 
 def labelled_listing(
@@ -91,6 +95,43 @@ def _chosen(listing: AnnotatedListing, rows: list[int], **said: Any) -> Annotate
         sizes=listing.sizes[torch.tensor(rows, dtype=torch.int64)],
         **said,
     )
+
+
+def held_out_parts(
+    run: Path, data: Data, items: Sequence[str], classes: Sequence[str]
+) -> list[Part]:
+    """The pictures with labels of people that a run on classes has not learnt from, by their split.
+
+    What it measured on keeps its split. What else it held out is val; or train, which others may
+    learn from, where it held labels out for promises.
+
+    Args:
+        run: the run folder.
+        data: its data, with nothing held out but what has a split.
+        items: the names of what it has learnt from.
+        classes: the class names of the run.
+    """
+    summary = read_json((run / "summary.json").read_text(encoding="utf-8"))
+    counts, measured = summary["data"], run / "test.parquet"
+    splits: dict[str, str | None] = {}
+    if measured.is_file():
+        names = pq.read_table(measured, columns=["item"])["item"].to_pylist()
+        splits = dict.fromkeys(names, summary["measured_on"])
+    splits |= dict.fromkeys(items)
+    others = "train" if counts["calibration"] else "val" if counts["val"] else None
+    place = torch.tensor([classes.index(name) if name in classes else -1 for name in data.classes])
+    parts = []
+    for images, own in ((data.train, others), (data.val, "val"), (data.test, "test")):
+        if images is None:
+            continue
+        labels = torch.where(images.by_person, place[images.labels], -1)
+        said = [splits.get(name, own) for name in images.names]
+        for split in dict.fromkeys(one for one in said if one is not None):
+            rows = torch.tensor([one == split for one in said]) & (labels >= 0)
+            if bool(rows.any()):
+                given = ClassLabels.from_person(labels[rows])
+                parts.append(Part(images.subset(rows), given, split))
+    return parts
 
 
 def rows_of_names(found: Sequence[str], names: Sequence[str], run: Path, source: str) -> list[int]:

@@ -16,6 +16,7 @@ from leaven.atomic import replacing
 from leaven.data.csv_cells import written_cell
 from leaven.data.readers.item_tables import SEPARATOR
 from leaven.errors import DataError
+from leaven.job.output_paths import check_file
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class ClassTable:
         """A row for each item as ``.csv`` or ``.parquet``: item, class, score, accepted.
 
         Raises:
-            DataError: another ending.
-            OSError: it cannot be written; what was there before stays whole.
+            DataError, RunError: another ending, or it cannot be written; what was there before
+                stays whole.
         """
         names = [self.classes[place] for place in self.said.tolist()]
         columns = [self.items, names, self.scores.tolist(), self.accepted.tolist()]
@@ -85,8 +86,8 @@ class TagTable:
         In a CSV file the tags have ``;`` between them. An item without any needs a person.
 
         Raises:
-            DataError: another ending.
-            OSError: it cannot be written; what was there before stays whole.
+            DataError, RunError: another ending, or it cannot be written; what was there before
+                stays whole.
         """
         tags: list[list[str]] = [[] for _ in self.items]
         for item, tag in self.given.nonzero().tolist():
@@ -95,10 +96,10 @@ class TagTable:
 
 
 def check_out(path: Path, inputs: Iterable[Path]) -> None:
-    """Refuses what is neither CSV nor Parquet, and what would replace what is read.
+    """Refuses what is neither CSV nor Parquet, would replace what is read, or cannot be written.
 
     Raises:
-        DataError: one of these.
+        DataError, RunError: one of these.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(
@@ -108,6 +109,7 @@ def check_out(path: Path, inputs: Iterable[Path]) -> None:
         )
     if path.resolve() in [one.resolve() for one in inputs]:
         raise DataError(f"--out is {path}, from which is read.", "another file", "change --out")
+    check_file(path)
 
 
 def _write(path: Path, schema: pa.Schema, columns: Sequence[Sequence[Any]]) -> None:

@@ -12,6 +12,7 @@ from leaven.atomic import replacing
 from leaven.data.encoded import encoded
 from leaven.data.formats.folder import new_folder, write_copies
 from leaven.errors import DataError
+from leaven.job.output_paths import check_file, check_folder
 from leaven.job.pictures import run_pictures
 from leaven.job.suggest import Suggestions
 
@@ -43,10 +44,11 @@ def write_suggestions(path: Path, found: Suggestions, data: Path | None = None) 
         data: where the pictures are now, if they were moved.
 
     Raises:
-        DataError: another ending, the folder is not empty, or a picture is gone.
-        RunError: the pictures of the run are gone.
-        OSError: it cannot be written; what was there before stays whole.
+        DataError: another ending, or a picture is gone.
+        RunError: it cannot be written, the folder is not empty, or the pictures of the run are
+            gone; what was there before stays whole.
     """
+    check_out(path)
     ending = path.suffix.lower()
     if ending == ".csv":
         with replacing(path) as beside:
@@ -54,14 +56,27 @@ def write_suggestions(path: Path, found: Suggestions, data: Path | None = None) 
     elif ending == ".parquet":
         with replacing(path) as beside:
             pq.write_table(pa.Table.from_pylist(_rows(found), schema=SCHEMA), beside)
-    elif ending and not path.is_dir():
+    else:
+        _write_folder(path, found, data)
+
+
+def check_out(path: Path) -> None:
+    """Whether suggestions can be written to ``path``; see ``write_suggestions``.
+
+    Raises:
+        DataError: another ending.
+        RunError: it cannot be written, or the folder is not empty.
+    """
+    if path.suffix.lower() in (".csv", ".parquet"):
+        check_file(path)
+    elif path.suffix and not path.is_dir():
         raise DataError(
             f"Suggestions cannot be written as {path.name}.",
             "a file that ends in .csv or .parquet, or a folder",
             "change --out",
         )
     else:
-        _write_folder(path, found, data)
+        check_folder(path, "suggestions", ())
 
 
 def _rows(found: Suggestions) -> list[dict[str, object]]:

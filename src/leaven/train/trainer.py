@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from leaven.data import ImageSet
-from leaven.labels import ClassLabels
+from leaven.labels import ClassLabels, Source
 from leaven.models import build_model, default_model, trained_classifier
 from leaven.models.classifier import Classifier
 from leaven.propose import predict
@@ -71,9 +73,9 @@ class Trainer(Engine[Tensor]):
     def save_labels(
         self, number: int, labels: ClassLabels, given: ClassLabels | None = None
     ) -> None:
-        """Writes round ``number``: the labels people gave, and ``labels`` of ``data.unlabelled``.
+        """Writes round ``number``: the labels that were given, and ``labels`` of ``data.unlabelled``.
 
-        ``given`` stands in for the labels people gave, where a method doubts them.
+        ``given`` stands in for the labels that were given, where a method doubts them.
         """
         self.last_round = number
         if self.label_store is None or self.replaying:
@@ -82,6 +84,9 @@ class Trainer(Engine[Tensor]):
         merged = ClassLabels.from_person(train.labels)
         if given is not None:
             merged = merged.filled(given.cpu(), rows=train.known)
+        if train.by_model is not None:
+            source = torch.where(train.known & train.by_model, int(Source.MODEL), merged.source)
+            merged = replace(merged, source=source)
         merged = merged.filled(labels.cpu())
         self.label_store.write(
             self.first_round + number, train.names, merged, self.data.classes, truth=train.truth

@@ -58,6 +58,17 @@ def test_labels_without_class_names(write, labels, classes, expected):
     assert listing.classes == classes and listing.labels.tolist() == expected
 
 
+def test_columns_of_splits_and_sources_of_other_words_are_passed_over(write):
+    said = read(write(["x", "y", "x"], split=["test", None, "val"], source=["person", "model", ""]))
+    assert said.splits == ["test", "train", "val"] and said.by_model.tolist() == [
+        False,
+        True,
+        False,
+    ]
+    other = read(write(["x", "y"], split=["test", "fold 3"], source=["model", "camera"]))
+    assert other.splits == ["train", "train"] and other.by_model is None
+
+
 def test_names_of_labels_in_the_order_of_the_schema(write):
     listing = read(write(["dog", "cat"], classes=["dog", "cat"]))
     assert listing.classes == ("dog", "cat") and listing.labels.tolist() == [0, 1]

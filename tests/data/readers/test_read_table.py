@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leaven.data.readers import read
+from leaven.data.readers.table import read_table
 from leaven.errors import DataError
 
 FILES = dict.fromkeys(["a.png", "b.png", "sub/c.png", "d.png"])
@@ -34,6 +35,19 @@ def test_a_byte_order_mark_quotes_and_blank_lines_are_understood(opened):
     assert listing.classes == ("big, dog", "cat")
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_other_separators_are_told_from_the_header(opened, sign):
+    rows = [
+        ["File", "label", "accepted"],
+        ["a.png", '"big, dog; old"', "true"],
+        ["b.png", "cat", ""],
+    ]
+    listing = opened("".join(f"{sign.join(row)}\n" for row in rows))
+    assert listing.classes == ("big, dog; old", "cat")
+    assert listing.labels.tolist() == [0, 1, -1, -1]
+    assert opened("file,a;b,label\na.png,,x;y\n").classes == ("x;y",)
+
+
 def test_the_table_in_the_folder_is_found(make_folder):
     root = make_folder(FILES | {"labels.csv": b"file,label\na.png,x\nb.png,y\n"})
     assert read(root).classes == ("x", "y")
@@ -43,6 +57,13 @@ def test_proposals_that_were_not_accepted_are_no_labels(opened):
     listing = opened("file,label,accepted\na.png,x,true\nb.png,y,False\nd.png,y,\n")
     assert listing.labels.tolist() == [0, -1, 1, -1]
     assert "1 rows of labels.csv are not accepted" in listing.notes[0]
+
+
+def test_a_column_source_as_leaven_writes_it_says_who_labelled(opened):
+    listing = opened("file,label,source\na.png,x,person\nb.png,y,model\nd.png,,nobody\n")
+    assert listing.by_model.tolist() == [False, True, False, False]
+    assert opened("file,label,source\na.png,x,person\nb.png,y,\n").by_model is None
+    assert opened("file,label,source\na.png,x,camera\nb.png,y,model\n").by_model is None
 
 
 def test_repeated_rows_are_noted_and_contradictions_refused(opened):
@@ -76,6 +97,13 @@ def test_tables_that_cannot_be_used(opened, table, words):
     with pytest.raises(DataError, match=words) as caught:
         opened(table)
     assert caught.value.expected and caught.value.do
+
+
+def test_a_table_that_is_gone_is_not_called_broken(make_folder, tmp_path):
+    for place, words in ((tmp_path / "gone.csv", "There is no file"), (tmp_path, "cannot be read")):
+        with pytest.raises(DataError, match=words) as caught:
+            read_table(make_folder(FILES), place)
+        assert "check the path" in caught.value.do
 
 
 def test_a_table_that_is_not_text_is_refused(opened):

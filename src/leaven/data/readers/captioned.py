@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from leaven.data.captioned_listing import CaptionedListing, tidy
 from leaven.data.csv_cells import read_cell
 from leaven.data.listing import Listing, class_indices, ordered_classes, some
 from leaven.data.readers import read
+from leaven.data.readers.csv_file import csv_rows
 from leaven.data.readers.folder import find_pictures, others_note
 from leaven.data.readers.parquet import PictureTable, listing_of, split_files
 from leaven.data.readers.parquet_file import is_words, open_parquet, read_columns
@@ -194,16 +194,9 @@ def _of_store(folder: Path) -> _Said:
 
 def _csv(file: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The column names of a CSV file in small letters, and its rows by them."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.reader(opened)
-            header = [name.strip().lower() for name in next(reader, [])]
-            rows = [dict(zip(header, values)) for values in reader if any(values)]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(
-            f"{file} is not a CSV file in UTF-8: {error}.", _EXPECTED, "save it as CSV in UTF-8."
-        ) from error
-    return header, rows
+    (_, first), *rest = csv_rows(file, _ITEMS, _EXPECTED) or [(0, [])]
+    header = [name.strip().lower() for name in first]
+    return header, [dict(zip(header, cells)) for _, cells in rest]
 
 
 def _of_rows(

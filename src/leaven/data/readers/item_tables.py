@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pyarrow import csv as arrow_csv
 
 from leaven.data.csv_cells import read_cell
 from leaven.data.listing import some
+from leaven.data.readers.csv_file import header_of, opening_csv, separator
 from leaven.data.readers.parquet_file import is_words, open_parquet, read_columns
 from leaven.errors import DataError
 from leaven.plain import brief
@@ -23,7 +23,6 @@ SEPARATOR = ";"
 """Between the tags of an item."""
 
 _LARGEST_CELL = 1 << 24
-_SHOWN = 300
 
 
 def is_csv(file: Path) -> bool:
@@ -52,9 +51,9 @@ def open_table(file: Path, expected: str) -> pa.Table:
 
 
 def _open_csv(file: Path, expected: str) -> pa.Table:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            header = next((row for row in csv.reader(opened) if row), [])
+    with opening_csv(file, expected):
+        sign = separator(file, ITEM)
+        header = header_of(file, sign)
         names = [read_cell(name.strip()) for name in header]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
@@ -66,16 +65,10 @@ def _open_csv(file: Path, expected: str) -> pa.Table:
         table = arrow_csv.read_csv(
             file,
             arrow_csv.ReadOptions(use_threads=False, block_size=_LARGEST_CELL),
-            arrow_csv.ParseOptions(newlines_in_values=True),
+            arrow_csv.ParseOptions(delimiter=sign, newlines_in_values=True),
             arrow_csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
         )
         return table.rename_columns(names)
-    except (UnicodeDecodeError, csv.Error, pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{file} is not a CSV file in UTF-8: {str(error)[:_SHOWN]}.",
-            expected,
-            "save it as CSV in UTF-8, with as many cells in each row as in the first.",
-        ) from error
 
 
 def item_names(table: pa.Table, file: Path, expected: str) -> list[str]:

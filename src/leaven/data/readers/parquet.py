@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from leaven.data.listing import PLAIN, SPLITS, Columns, Listing, class_indices, ordered_classes
+from leaven.data.listing import (
+    PLAIN,
+    SPLITS,
+    Columns,
+    Listing,
+    class_indices,
+    labels_by_model,
+    ordered_classes,
+)
 from leaven.data.readers.class_names import check_names
 from leaven.data.readers.parquet_file import check_pictures, is_words, read_columns
 from leaven.data.readers.walk import check_inside
@@ -38,7 +46,7 @@ class PictureTable:
 
     Attributes:
         split: "train", "val" or "test".
-        table: the columns ``image``, ``label``, maybe ``truth`` and maybe ``name``.
+        table: the columns ``image``, ``label``, maybe ``truth``, ``name``, ``source`` and ``split``.
         folder: what paths in it are relative to.
         prefix: what names are made of where the table has none.
     """
@@ -99,7 +107,8 @@ def read_parquet(path: Path, columns: Columns = PLAIN) -> Listing:
 
     Class names are taken from the schema's metadata (``classes``: a JSON list; or the features
     that Hugging Face writes); then a label is a position in them, -1 as null, or one of them.
-    Else the distinct labels are the classes. A column ``name`` gives the items' names.
+    Else the distinct labels are the classes. A column ``name`` gives the items' names, a column
+    ``split`` their splits, and ``source`` whether a person or a model gave the label.
 
     ``columns`` names the column of labels where it is not ``label``, and one that holds the truth.
     The split test, which is measured on, has the truth for its labels.
@@ -133,8 +142,34 @@ def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] |
     names = [item for table in tables for item in _item_names(table)]
     if len(set(names)) < len(names):
         names = [item for table in tables for item in _numbered(table)]
-    splits = [table.split for table in tables for _ in range(table.table.num_rows)]
-    return Listing(name, pictures, names, labels, splits, classes, truth=truth if known else None)
+    splits = [split for table in tables for split in _splits(table)]
+    by_model = labels_by_model([said for table in tables for said in _column(table, "source")])
+    return Listing(
+        name,
+        pictures,
+        names,
+        labels,
+        splits,
+        classes,
+        truth=truth if known else None,
+        by_model=by_model,
+    )
+
+
+def _column(table: PictureTable, name: str) -> list[Any]:
+    """What a column of text says of each picture, None where there is none."""
+    if name not in table.table.column_names:
+        return [None] * table.table.num_rows
+    said: list[Any] = table.table.column(name).to_pylist()
+    return [one if isinstance(one, str) else None for one in said]
+
+
+def _splits(table: PictureTable) -> list[str]:
+    """The splits that a column says, where it says nothing else; else that of the file."""
+    said = [(one or "").lower() for one in _column(table, "split")]
+    if not {*said} <= SPLITS.keys() | {""}:
+        return [table.split] * len(said)
+    return [SPLITS[one] if one else table.split for one in said]
 
 
 def _of_split(columns: Columns, split: str) -> Columns:
@@ -160,9 +195,9 @@ def _open_table(file: Path, columns: Columns) -> pa.Table:
     named = {"image": "image", "label": columns.label}
     if columns.truth is not None:
         named["truth"] = columns.truth
-    read = read_columns(file, list(named.values()), ["name"], _COLUMNS)
-    if "name" in read.column_names:
-        named["name"] = "name"
+    also = ("name", "source", "split")
+    read = read_columns(file, list(named.values()), also, _COLUMNS)
+    named |= {name: name for name in also if name in read.column_names}
     return pa.table(
         {name: read.column(column) for name, column in named.items()},
         metadata=read.schema.metadata,

@@ -23,8 +23,10 @@ def open_parquet(file: Path, expected: str) -> pq.ParquetFile:
     """A Parquet file of which only the schema is read.
 
     Raises:
-        DataError: it is none.
+        DataError: it is none, or not there.
     """
+    if not file.exists():
+        raise DataError(f"There is no file {file}.", expected, "check the path.")
     try:
         if not file.is_file():
             raise OSError("it is not a file")

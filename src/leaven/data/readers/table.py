@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -14,9 +13,11 @@ from leaven.data.listing import (
     Columns,
     Listing,
     class_indices,
+    labels_by_model,
     ordered_classes,
     some,
 )
+from leaven.data.readers.csv_file import csv_rows
 from leaven.data.readers.folder import Found, find_pictures, others_note, split_of
 from leaven.errors import DataError
 from leaven.plain import brief
@@ -34,14 +35,16 @@ class _Row:
     split: str | None
     accepted: bool
     truth: str | None
+    source: str
 
 
 def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
     """The pictures below ``path`` with the labels that the CSV file ``labels`` gives them.
 
     Columns: ``file`` (relative to ``path``), ``label`` (empty: not labelled), and where there
-    are such ``split`` (train, val or test) and ``accepted`` (false: the label is a proposal that
-    was not accepted, and counts as none). Pictures without a row have no label. ``columns``
+    are such ``split`` (train, val or test), ``accepted`` (false: the label is a proposal that
+    was not accepted, and counts as none) and ``source`` (person, model or nobody; other words mean
+    something else, and are passed over). Pictures without a row have no label. ``columns``
     names the column of labels where it is not ``label``, and one that holds the truth, which is
     what the rows of the split test have for their label.
 
@@ -75,32 +78,23 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
         class_indices([row.truth if row else None for row in given], classes)
         if columns.truth is not None
         else None,
+        labels_by_model([row.source if row else None for row in given]),
     )
 
 
 def _rows(labels: Path, columns: Columns, pictures: set[str]) -> list[_Row]:
     wanted = ("file", columns.label, *([] if columns.truth is None else [columns.truth]))
-    try:
-        with labels.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [column.strip().lower() for column in next(reader, [])]
-            missing = [column for column in wanted if column.lower() not in header]
-            if missing:
-                raise DataError(
-                    f"{labels} has no column {' and no column '.join(missing)}; "
-                    f"its first row is: {', '.join(header) or '(empty)'}.",
-                    _COLUMNS,
-                    "name the columns in the first row.",
-                )
-            return [
-                _row(dict(zip(header, values)), reader.line_num, labels, columns, pictures)
-                for values in reader
-                if any(value.strip() for value in values)
-            ]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
+    (_, first), *rest = csv_rows(labels, {"file"}, _COLUMNS) or [(0, [])]
+    header = [column.strip().lower() for column in first]
+    missing = [column for column in wanted if column.lower() not in header]
+    if missing:
         raise DataError(
-            f"{labels} is not a CSV file in UTF-8: {error}.", _COLUMNS, "save it as CSV in UTF-8."
-        ) from error
+            f"{labels} has no column {' and no column '.join(missing)}; "
+            f"its first row is: {', '.join(header) or '(empty)'}.",
+            _COLUMNS,
+            "name the columns in the first row.",
+        )
+    return [_row(dict(zip(header, cells)), line, labels, columns, pictures) for line, cells in rest]
 
 
 def _row(
@@ -129,7 +123,7 @@ def _row(
     truth = None if columns.truth is None else values.get(columns.truth.lower()) or None
     said = values.get(columns.label.lower()) or None
     label = truth if part == "test" and columns.truth is not None else said
-    return _Row(line, file, label, part, accepted in _YES, truth)
+    return _Row(line, file, label, part, accepted in _YES, truth, values.get("source", ""))
 
 
 def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
