@@ -81,7 +81,8 @@ def estimate(
     Several ways to tell are tried, as many as the evidence allows, and the one
     that has proved best is marked. Each also says in which pictures the model
     is probably wrong. Labels in DATA, where there are any, are used to show the
-    true accuracy beside the estimates, and for nothing else.
+    true accuracy beside the estimates, and for nothing else; those that RUN has
+    learnt are left out of it.
 
     \b
     What each needs:

@@ -19,6 +19,7 @@ from leaven.errors import DataError, ModelError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.estimation import Estimation
 from leaven.job.label_accuracy import LEAST_PICTURES, second_opinion, sure_and_right
+from leaven.job.learnt import learnt_by
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
@@ -70,8 +71,8 @@ def estimate(
 ) -> Estimation:
     """Every estimate of the accuracy of a model on pictures that the evidence allows.
 
-    Labels among the data are used to measure the estimates, and for nothing else. The pictures of
-    all splits are taken. What cannot be read is left out and named in the notes.
+    Labels among the data are used to measure the estimates, and for nothing else; those that the
+    run has learnt are not used. The pictures of all splits are taken. What cannot be read is left out and named in the notes.
 
     Args:
         wanted: the model, the pictures and the evidence.
@@ -108,8 +109,11 @@ def estimate(
     if shift is not None and not shift.found:
         bins = sure_and_right(held_out)
         likely = bins.likely(bins.histogram(probs.max(1).values.cpu()), len(probs))
-    notes = (*notes, *_doubts(len(images), held_out, shift, wanted))
-    return Estimation(found, images, model.spec.classes, probs, opinions, notes, likely, shift)
+    learnt, said = _learnt(wanted.run, images)
+    notes = (*notes, *said, *_doubts(len(images), held_out, shift, wanted))
+    return Estimation(
+        found, images, model.spec.classes, probs, opinions, notes, learnt, likely, shift
+    )
 
 
 def _model(run: Path) -> Classifier:
@@ -178,6 +182,26 @@ def _held_out(wanted: Wanted, model: Classifier) -> HeldOut | None:
             "give labelled pictures with --source in its place",
         )
     return HeldOut(test.probs[known], test.truth[known])
+
+
+def _learnt(run: Path, images: ImageSet[Tensor]) -> tuple[Tensor, list[str]]:
+    """(n,) bool, the model has learnt the label of the picture; and what to say of it."""
+    nothing = torch.zeros(len(images), dtype=torch.bool)
+    if not bool((images.truth >= 0).any()):
+        return nothing, []
+    try:
+        learnt = learnt_by(run, images)
+    except RunError as error:
+        return nothing, [
+            f"Whether the model has learnt some of these labels is not known. {error.found}"
+        ]
+    if not bool(learnt.any()):
+        return learnt, []
+    count = int(learnt.sum())
+    return learnt, [
+        f"The model has learnt the labels of {count} of these pictures: "
+        f"{'it is' if count == 1 else 'they are'} left out of the true accuracy."
+    ]
 
 
 def _second(wanted: Wanted, model: Classifier, device: torch.device) -> Tensor:
