@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaven.cli.output import bar, percent, print_json, print_table, stderr, stdout, table, words
+from leaven.plain import counted
 
 if TYPE_CHECKING:
     from leaven.job.estimation import Estimation
@@ -118,7 +119,7 @@ def estimate(
         return
     _print(found)
     if out is not None:
-        stderr().print(words(f"{len(found.images)} rows written to {out}"))
+        stderr().print(words(f"{counted(len(found.images), 'row')} written to {out}"))
 
 
 def _print(found: Estimation) -> None:
@@ -138,7 +139,8 @@ def _print(found: Estimation) -> None:
     columns += ["probably\nwrong"]
     print_table(table(columns, rows, right=len(columns) - 2))
     best = found.best
-    text = f"Estimated accuracy on {len(found.images)} pictures: {percent(best.accuracy)} ({best.name})"
+    pictures = counted(len(found.images), "picture")
+    text = f"Estimated accuracy on {pictures}: {percent(best.accuracy)} ({best.name})"
     if found.likely is not None:
         text += f", likely {percent(found.likely.low)} to {percent(found.likely.high)}"
     stdout().print(words(text, style="bold"))

@@ -13,6 +13,7 @@ from leaven.data.listing import Listing
 from leaven.data.pixel_maps import PixelMaps
 from leaven.job.audit_data import Audited
 from leaven.labels.boxes import BoxLabels
+from leaven.plain import counted
 from leaven.quality.audit import AuditFinding, Pairs, PictureFault, class_balance
 from leaven.quality.audit.foreign import FALSE_ALARMS
 
@@ -88,14 +89,14 @@ def balance_findings(whole: Audited) -> list[AuditFinding]:
             whole.classes[label],
             None,
             severity[label],
-            f"{total[label]} labels, where an equal share is {equal:.0f}",
+            f"{counted(total[label], 'label')}, where an equal share is {equal:.0f}",
             given=whole.classes[label],
         )
         for label in balance.rare.nonzero().squeeze(1).tolist()
     ]
     held_out = counts[1:].sum(0)
     for label in ((counts[0] == 0) & (held_out > 0)).nonzero().squeeze(1).tolist():
-        text = f"{int(held_out[label])} held-out labels and none to learn from"
+        text = f"{counted(int(held_out[label]), 'held-out label')} and none to learn from"
         found.append(
             AuditFinding(
                 "imbalance", whole.classes[label], "train", 1.0, text, given=whole.classes[label]

@@ -23,6 +23,7 @@ from leaven.job.learnt import learnt_by
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
+from leaven.plain import counted
 from leaven.propose import predict
 from leaven.quality import HeldOut, estimate_accuracy
 from leaven.quality.accuracy import Shift, shift_between
@@ -238,7 +239,7 @@ def _doubts(count: int, held_out: HeldOut | None, shift: Shift | None, wanted: W
         )
     if count < LEAST_PICTURES:
         notes.append(
-            f"{count} pictures say little: the estimate may be off by {100 / count**0.5:.0f} points "
+            f"{counted(count, 'picture')} {'says' if count == 1 else 'say'} little: the estimate may be off by {100 / count**0.5:.0f} points "
             "by chance alone."
         )
     if held_out is None:
