@@ -215,6 +215,13 @@ def test_what_cannot_be_done_is_refused(refused, run, pictures, tmp_path):
     assert "damaged" in refused("estimate", tmp_path / "run", pictures, "--no-adapt")
 
 
+def test_a_model_is_no_second_one_to_itself(refused, run, pictures):
+    for same in (run, run / "model"):
+        assert "agrees with itself" in refused(
+            "estimate", run, pictures, "--no-adapt", "--second", same
+        )
+
+
 def test_a_second_model_of_other_classes_is_refused(refused, run, pictures, tmp_path):
     model = build_model("cnn-small", ("cat", "dog"), (1, 8, 8), mean=(0.5,), std=(1.0,))
     save_model(model, tmp_path / "model")

@@ -118,6 +118,10 @@ def estimate(
 
 
 def _model(run: Path) -> Classifier:
+    return load_model(_folder(run))
+
+
+def _folder(run: Path) -> Path:
     folder = model_folder(str(run))
     if folder is None:
         raise RunError(
@@ -125,7 +129,7 @@ def _model(run: Path) -> Classifier:
             "the folder of a finished run, or a model folder with model.json",
             "check the path, or finish the run with `leaven run --resume`",
         )
-    return load_model(folder)
+    return folder
 
 
 def _pictures(
@@ -208,6 +212,12 @@ def _learnt(run: Path, images: ImageSet[Tensor]) -> tuple[Tensor, list[str]]:
 def _second(wanted: Wanted, model: Classifier, device: torch.device) -> Tensor:
     """(n,) what the second model says of the pictures, in classes of the first."""
     assert wanted.second is not None
+    if _folder(wanted.second).resolve() == _folder(wanted.run).resolve():
+        raise ModelError(
+            f"{wanted.second} is the model that is to be judged, given as the second one too.",
+            "a second model that was trained apart: one always agrees with itself",
+            "give another run, for example of another seed, or leave --second out",
+        )
     other = _model(wanted.second)
     own, others = model.spec.classes, other.spec.classes
     if set(own) != set(others):
