@@ -95,6 +95,15 @@ def test_the_effective_configuration_makes_the_same_run(finished, leaven, tmp_pa
     assert not (again / "baseline").exists()
 
 
+def test_comparing_the_baseline_with_itself_is_told(leaven, tmp_path):
+    supervised = ("--method", "supervised", "--model", "cnn-small", "--labels-per-class", 2)
+    result = leaven(
+        "run", *supervised, "--budget", 3, "--threads", 1, "--compare", "--out", tmp_path / "run"
+    )
+    assert result.exit_code == 0, result.output
+    assert "the method is the baseline itself" in " ".join(result.stderr.split())
+
+
 def test_command_line_wins_over_the_file(tmp_path):
     from leaven.cli.run import effective
 
