@@ -47,20 +47,21 @@ def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
     Raises:
         LeavenError: a run failed; the others are stopped and can be resumed.
     """
-    assert config.out is not None
+    out = config.out
+    assert out is not None
     config = _prepared(config, seeds, manner)
-    folders = {seed: config.out / f"seed-{seed}" for seed in seeds}
+    folders = {seed: out / f"seed-{seed}" for seed in seeds}
     configs = [config.model_copy(update={"seed": s, "out": f}) for s, f in folders.items()]
     try:
         if manner.jobs == 1:
-            summaries = [_in_turn(each, config.out, manner) for each in configs]
+            summaries = [_in_turn(each, out, manner) for each in configs]
         else:
-            summaries = _at_once(configs, config.out, manner)
+            summaries = _at_once(configs, out, manner)
     except BaseException:
-        _abandon(config.out)
+        _abandon(out)
         raise
     record = combined(summaries)
-    write_text(config.out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
+    write_text(out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
     if manner.json:
         print_json(record)
         return
