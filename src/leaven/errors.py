@@ -59,6 +59,12 @@ class MissingExtraError(LeavenError):
         )
 
 
+def expected_by(message: str) -> str:
+    """What a message of pydantic says was expected, to be read after "Expected:"."""
+    text = message.removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
 def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
     """The most similar of ``names`` as a sentence, or all of them when none is similar."""
     names = sorted(names)

@@ -1,6 +1,6 @@
-"""JSON and YAML from anywhere, as plain values, in bounded time and memory.
+"""JSON and YAML from anywhere, as plain values, in bounded time and memory; values as plain words.
 
-Both raise ``ValueError`` alone, whatever the text is.
+Both readers raise ``ValueError`` alone, whatever the text is.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ def brief(value: object) -> str:
     else:
         text = str(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def counted(number: float, noun: str, nouns: str = "") -> str:
+    """``number`` as a whole one with what is counted: "1 label", "3 labels", "2 classes"."""
+    whole = round(number)
+    return f"{whole} {noun if whole == 1 else nouns or noun + 's'}"
 
 
 def is_text(name: str) -> bool:

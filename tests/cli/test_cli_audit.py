@@ -296,3 +296,27 @@ def test_without_cleanlab_it_says_what_to_install(refused, shapes, monkeypatch, 
     said = refused("audit", shapes, *QUICK, "--out", tmp_path / "out")
     assert "leaven[audit]" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_broken_pictures_are_left_out_of_everything_else(leaven, tmp_path):
+    for kind in COLOURS:
+        folder = tmp_path / "data" / "train" / kind
+        folder.mkdir(parents=True)
+        for number in range(20):
+            picture(kind, 1000 + number + 100 * len(kind)).save(folder / f"{number:03d}.png")
+        if kind != "green":
+            Image.new("RGB", (24, 24), COLOURS["green"]).save(folder / "flat.png")
+            Image.new("RGB", (1, 1), COLOURS["green"]).save(folder / "dot.png")
+            picture("green", 5).resize((2000, 10)).save(folder / "strip.png")
+    out = tmp_path / "out"
+    result = leaven("audit", tmp_path / "data", *QUICK, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    rows = pq.read_table(out / "audit.parquet").to_pylist()
+    assert len(of_kind(rows, "broken")) == 6
+    others = {
+        name for row in rows if row["kind"] != "broken" for name in (row["item"], row["other"])
+    }
+    assert not others & set(of_kind(rows, "broken"))
+    summary = json.loads(result.stdout)
+    assert summary["data"]["labelled"] == summary["labels"]["judged"] == 60
+    assert summary["data"]["readable"] == 66

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -214,6 +215,13 @@ def test_what_cannot_be_done_is_refused(refused, run, pictures, tmp_path):
     assert "damaged" in refused("estimate", tmp_path / "run", pictures, "--no-adapt")
 
 
+def test_a_model_is_no_second_one_to_itself(refused, run, pictures):
+    for same in (run, run / "model"):
+        assert "agrees with itself" in refused(
+            "estimate", run, pictures, "--no-adapt", "--second", same
+        )
+
+
 def test_a_second_model_of_other_classes_is_refused(refused, run, pictures, tmp_path):
     model = build_model("cnn-small", ("cat", "dog"), (1, 8, 8), mean=(0.5,), std=(1.0,))
     save_model(model, tmp_path / "model")
@@ -236,3 +244,45 @@ def test_the_summary_of_a_run_has_the_best_free_estimate(finished):
     assert bool((weight > 0).all())
     assert labels["estimated_accuracy"] == pytest.approx(found["atc-entropy"].accuracy, abs=1e-6)
     assert labels["estimated_by"] == "atc-entropy" and not labels["shift"]["found"]
+
+
+def digit_files(folder, data, items, named=None):
+    for item in items:
+        place = folder / str(int(data.train.truth[item]))
+        place.mkdir(parents=True, exist_ok=True)
+        image = data.train.pixels.batch(torch.tensor([item]))[0, 0]
+        name = data.train.names[named[item] if named else item]
+        Image.fromarray(np.asarray(image)).save(place / f"{name.replace('/', '-')}.png")
+
+
+def test_labels_that_the_run_has_learnt_tell_nothing_of_its_accuracy(leaven, finished, tmp_path):
+    out, _ = finished
+    found = json.loads(leaven("estimate", out, "digits", "--no-adapt", "--json").stdout)
+    rows = pq.read_table(sorted((out / "labels").glob("round-*.parquet"))[-1]).to_pylist()
+    learnt = {row["item"] for row in rows if row["source"] == "person"}
+    assert found["learnt"] == len(learnt) == 40 and found["known"] == 1797 - 40
+    assert any("learnt the labels of 40 of these pictures" in note for note in found["notes"])
+    said = leaven("estimate", out, "digits", "--no-adapt")
+    assert "True accuracy on 1757 labelled ones" in said.stdout
+    assert "left out of the true accuracy" in " ".join(said.stderr.split())
+
+    data = open_data("digits", seed=0)
+    place = {name: item for item, name in enumerate(data.train.names)}
+    own = [place[name] for name in learnt]
+    others = [item for name, item in place.items() if name not in learnt][: len(own)]
+    digit_files(tmp_path / "copies", data, own[:30] + others[:30])
+    found = json.loads(leaven("estimate", out, tmp_path / "copies", "--no-adapt", "--json").stdout)
+    assert (found["items"], found["learnt"], found["known"]) == (60, 30, 30)
+    digit_files(tmp_path / "alike", data, others, dict(zip(others, own, strict=True)))
+    found = json.loads(leaven("estimate", out, tmp_path / "alike", "--no-adapt", "--json").stdout)
+    assert found["learnt"] == 0 and found["known"] == len(others)
+
+
+def test_that_the_pictures_of_the_run_are_gone_is_said(leaven, finished, run, pictures, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("data: digits", "data: /gone"))
+    found = json.loads(
+        leaven("estimate", tmp_path / "run", pictures, "--no-adapt", "--json").stdout
+    )
+    assert found["known"] == 100 and any("is not known" in note for note in found["notes"])

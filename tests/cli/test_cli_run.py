@@ -95,6 +95,15 @@ def test_the_effective_configuration_makes_the_same_run(finished, leaven, tmp_pa
     assert not (again / "baseline").exists()
 
 
+def test_comparing_the_baseline_with_itself_is_told(leaven, tmp_path):
+    supervised = ("--method", "supervised", "--model", "cnn-small", "--labels-per-class", 2)
+    result = leaven(
+        "run", *supervised, "--budget", 3, "--threads", 1, "--compare", "--out", tmp_path / "run"
+    )
+    assert result.exit_code == 0, result.output
+    assert "the method is the baseline itself" in " ".join(result.stderr.split())
+
+
 def test_command_line_wins_over_the_file(tmp_path):
     from leaven.cli.run import effective
 
@@ -106,7 +115,7 @@ def test_command_line_wins_over_the_file(tmp_path):
 
 
 def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
-    finished, leaven, monkeypatch, tmp_path
+    finished, leaven, refused, monkeypatch, tmp_path
 ):
     whole, _ = finished
     out, file = tmp_path / "run", tmp_path / "run.yaml"
@@ -126,6 +135,9 @@ def test_interrupted_run_says_how_to_go_on_and_ends_the_same(
     assert result.exit_code == 130
     assert f"leaven run --resume --out {out}" in result.stderr
     assert not (out / "summary.json").exists()
+    said = " ".join(refused("run", "--config", file).split())
+    assert f"{out} holds this run, unfinished" in said
+    assert f"`leaven run --resume --out {out}`" in said
 
     result = leaven("run", "--resume", "--out", out)
     assert result.exit_code == 0, result.output
@@ -161,7 +173,7 @@ def test_figures_of_seeds_leave_words_and_what_one_lacks_out():
     assert combined(runs[:1])["spread"]["metrics"]["accuracy"] is None
 
 
-def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):
+def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, refused, tmp_path):
     arguments = ("run", *SHORT, "--labels-per-class", 2, "--budget", 3, "--seeds", "3,1")
     in_turn = leaven(*arguments, "--out", tmp_path / "turn", "--json")
     assert in_turn.exit_code == 0, in_turn.output
@@ -175,6 +187,9 @@ def test_seeds_in_turn_and_at_once_give_mean_and_spread(leaven, tmp_path):
 
     resumed = leaven(*arguments, "--out", tmp_path / "turn", "--json", "--resume")
     assert json.loads(resumed.stdout) == record
+    alone = leaven("run", "--resume", "--out", tmp_path / "turn", "--json")
+    assert json.loads(alone.stdout) == record
+    assert "holds this run, finished" in refused(*arguments, "--out", tmp_path / "turn")
 
     at_once = leaven(*arguments, "--out", tmp_path / "once", "--jobs", 2)
     assert at_once.exit_code == 0, at_once.output
@@ -199,20 +214,48 @@ def test_figures_of_seeds_are_combined_entry_by_entry():
     assert some["mean"]["labels"]["estimated_range"] is None
 
 
-def test_interrupted_seeds_say_how_to_go_on(leaven, monkeypatch, tmp_path):
-    def stopped(self, configs):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_seeds_go_on_by_their_folder(leaven, refused, monkeypatch, tmp_path, jobs):
+    out = tmp_path / "out"
+    arguments = (
+        "run", *SHORT, "--labels-per-class", 2, "--budget", 3, "--seeds", "4,5", "--jobs", jobs,
+        "--out", out,
+    )  # fmt: skip
+
+    def stopped(*given):
+        (out / "seed-4").mkdir()
+        (out / "seed-4" / "config.yaml").write_text("seed: 4")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leaven.cli.seeds._Processes.run", stopped)
-    result = leaven("run", "--seeds", "0,1", "--jobs", 2, "--out", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("leaven.cli.seeds._Processes.run", stopped)
+        patch.setattr("leaven.job.run", lambda **given: stopped())
+        result = leaven(*arguments)
     assert result.exit_code == 130
-    assert "--resume" in result.stderr
+    assert "leaven run --resume " in result.stderr and f"--out {out}\n" in result.stderr
+    said = " ".join(refused(*arguments).split())
+    assert "holds this run, unfinished" in said and f"`leaven run --resume --out {out}`" in said
+    changed = " ".join(refused(*arguments, "--resume", "--budget", 4).split())
+    assert "budget: '3' there, '4' now" in changed and f"--resume --out {out}`" in changed
+    assert "several seeds" in refused("run", "--resume", "--with-corrections", "--out", out)
+
+    (out / "seed-4" / "config.yaml").unlink()
+    resumed = leaven("run", "--resume", "--out", out, "--json", "--quiet")
+    assert resumed.exit_code == 0, resumed.output
+    assert json.loads(resumed.stdout)["seeds"] == [4, 5]
+    assert json.loads(resumed.stdout)["runs"][0]["steps"] == 3
 
 
 def test_a_seed_that_fails_fails_the_command(refused, tmp_path):
     said = refused("run", tmp_path / "gone", "--seeds", "7", "--jobs", 2, "--out", tmp_path / "out")
     assert "seed 7 | Found:    There is no file or folder" in said
     assert "did not end well" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_kept_seeds_that_were_changed_are_refused(refused, tmp_path):
+    (tmp_path / "seeds.yaml").write_text("seeds: 3")
+    assert "seeds.yaml cannot be read" in refused("run", "--resume", "--out", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +273,9 @@ def test_a_seed_that_fails_fails_the_command(refused, tmp_path):
         (["--precision", "fp8"], ["fp8", "bf16"]),
         (["--labels-per-class", "0"], ["labels_per_class is 0", "greater than or equal to 1"]),
         (["--test-share", "1"], ["test_share", "less than 1"]),
+        (["--image-size", "0"], ["image_size is '0'", "Expected: sides of 8 to 4096 pixels"]),
+        (["--image-size", "100000"], ["'100000'", "8 to 4096"]),
+        (["--image-size", "64x" + 5000 * "9"], ["8 to 4096"]),
         (["--device", "abacus"], ["abacus", "leaven doctor"]),
         (["--seeds", "0,x"], ["0,x", "0,1,2"]),
         (["--seeds", "0,0"], ["0,0", "different"]),
@@ -262,7 +308,11 @@ def test_bad_configuration_files_are_refused(refused, tmp_path, content, word):
 def test_folder_of_another_run_is_left_alone(finished, refused):
     out, _ = finished
     before = (out / "config.yaml").read_bytes()
-    assert "belongs to another run" in refused("run", "--method", "supervised", "--out", out)
+    said = refused("run", "--method", "supervised", "--out", out)
+    assert "holds another run (fixmatch on digits), finished" in said and "--resume" not in said
+    assert "holds this run, finished" in refused(
+        "run", "--config", out / "config.yaml", "--out", out
+    )
     assert "threshold" in refused("run", "--resume", "--set", "threshold=0.3", "--out", out)
     assert (out / "config.yaml").read_bytes() == before
 

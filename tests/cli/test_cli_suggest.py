@@ -174,7 +174,7 @@ def test_moved_and_missing_pictures(leaven, refused, folder_run, copied, tmp_pat
     (moved / names_of(before)[0]).unlink()
     after = told(leaven("suggest", copied, "-n", 3, "--data", moved, "--json"))
     assert names_of(before)[0] not in names_of(after)
-    assert "1 pictures are gone" in after["notes"][0] and after["pool"] == 89
+    assert "1 picture is gone and was left out" in after["notes"][0] and after["pool"] == 89
     (moved / names_of(after)[0]).write_bytes(b"no picture")
     assert names_of(after)[0] in refused("suggest", copied, "--data", moved)
 

@@ -158,6 +158,7 @@ def test_bad_options(refused: Any, tmp_path: Path, options: tuple[Any, ...], wor
 
 
 def test_options_of_pairs_alone(refused: Any, tmp_path: Path) -> None:
+    assert "use --labels-per-class, the number of labels" in refused("run", "--labelled", 4)
     assert "--swap is given for classification" in refused(
         "run", "--swap", "--out", tmp_path / "run"
     )

@@ -141,7 +141,9 @@ def test_splits_that_are_there_are_used(make_folder):
     assert next(note for note in data.notes if "not used" in note).startswith(
         "The data have a test"
     )
-    assert any("1 pictures of the test split have no label" in note for note in data.notes)
+    assert any(
+        "1 picture of the test split without a label was left out" in note for note in data.notes
+    )
 
 
 def test_mixed_sizes_and_modes_work(make_folder, noise):

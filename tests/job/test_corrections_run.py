@@ -20,6 +20,7 @@ import leaven
 from leaven.errors import ConfigError, RunError
 from leaven.job import pipeline, rounds, stage
 from leaven.labels import CorrectionLog, LabelStore, Source
+from leaven.labels.corrections import FILE
 from leaven.models.files import WEIGHTS
 from leaven.models.weights import read_weights
 from leaven.train import Trainer
@@ -312,7 +313,8 @@ def test_wrong_calls(run, tmp_path):
     with pytest.raises(ConfigError, match="without --resume"):
         digits(tmp_path / "new", with_corrections=True)
     assert not (tmp_path / "new").exists()
-    CorrectionLog(run).append("nowhere.png", "relabel", label="3")
+    CorrectionLog(tmp_path).append("nowhere.png", "relabel", label="3")
+    (tmp_path / FILE).rename(run / FILE)
     before = (run / "summary.json").read_text()
     with pytest.raises(RunError, match=r"1 of 1 corrected pictures[\s\S]*undo these"):
         again(run)

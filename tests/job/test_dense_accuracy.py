@@ -53,7 +53,7 @@ def test_few_pictures_leave_it_open():
     found = pixel_accuracy(labels_of(classes, confidence), meter)
     assert found.likely.low < 0.8
     (finding,) = found.findings
-    assert finding["code"] == "few-held-out" and "4 pictures" in finding["text"]
+    assert finding["code"] == "few-held-out" and "4 held-out pictures" in finding["text"]
 
 
 def test_without_held_out_pictures_or_accepted_pixels(judged):

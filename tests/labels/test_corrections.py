@@ -147,6 +147,27 @@ def test_classes_are_those_of_the_run(tmp_path: Path) -> None:
     assert [one.label for one in log.read()] == ["dog", "eel"]
 
 
+def test_items_are_those_of_the_run(tmp_path: Path) -> None:
+    log = CorrectionLog(tmp_path)
+    store, one = LabelStore(tmp_path / "labels"), ClassLabels.from_person(torch.tensor([0]))
+    log.append("gone.png", "relabel", label="dog")
+    store.write(0, ["cats/0001.png"], one, ["cat", "dog"])
+    with pytest.raises(
+        DataError, match=r"no picture '0001.png'[\s\S]*Did you mean 'cats/0001.png'"
+    ):
+        log.append("0001.png", "accept")
+    with pytest.raises(DataError, match=r"Did you mean 'cats/0001.png'"):
+        log.append("cats/0002.png", "skip")
+    with pytest.raises(DataError, match="look the name up"):
+        log.append_all(
+            [{"item": "cats/0001.png", "action": "accept"}, {"item": "x", "action": "skip"}]
+        )
+    store.write(1, ["dogs/7.png"], one, ["cat", "dog"])
+    log.append("dogs/7.png", "accept")
+    log.append("", "undo", undoes=1)
+    assert [one.item for one in log.read()] == ["gone.png", "dogs/7.png", "gone.png"]
+
+
 @pytest.mark.parametrize("torn", [b'{"id": 2, "ti', b"\0" * 40, b"{"])
 def test_a_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     first = CorrectionLog(tmp_path).append("a", "accept")

@@ -24,6 +24,13 @@ def test_every_rule_leads_to_a_method_that_takes_its_values() -> None:
         assert "{" not in rule.reason.format(e=PLAIN)
 
 
+def test_one_is_one_in_a_reason() -> None:
+    one = choose(Evidence(labels=1, least=1, imbalance=1, unlabelled=1)).reason
+    assert "there is 1 label per class (about as many in each) and 1 unlabelled item per" in one
+    more = choose(Evidence(labels=4, least=2, imbalance=3, unlabelled=30)).reason
+    assert "are 4 labels per class (the largest has 3 times as many as the smallest) and 30" in more
+
+
 def test_the_last_rule_always_holds() -> None:
     assert RULES[-1].when(PLAIN)
 

@@ -11,6 +11,7 @@ from leaven.labels import LabelStore
 from leaven.quality import classification_metrics
 from leaven.report import write_report
 from leaven.report.folder import read_run
+from leaven.report.page import environment
 
 SECTIONS = ("headline", "health", "curves", "classes", "trust", "pictures", "next", "setup")
 
@@ -257,3 +258,8 @@ def test_the_page_loads_nothing_from_outside(copy):
     assert page.count("script") == 1 and page.count("link") == 0
     policy = next(a["content"] for _, a in page.tags if "http-equiv" in a)
     assert "default-src 'none'" in policy and "script-src 'sha256-" in policy
+
+
+def test_one_of_several_is_told_as_one():
+    made = environment().from_string("{{ n | counted('more curve') }}")
+    assert [made.render(n=n) for n in (1, 2)] == ["1 more curve", "2 more curves"]

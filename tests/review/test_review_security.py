@@ -257,7 +257,7 @@ def test_pictures_that_are_gone_are_told(copied, tmp_path):
     (tmp_path / "pictures" / "c.png").unlink()
     (tmp_path / "labels.csv").write_text("file,label\n")
     page = Client(run)
-    assert page.json("api/run")["notes"] == ["1 pictures are gone."]
+    assert page.json("api/run")["notes"] == ["1 picture is gone."]
     assert page.get("api/rounds/0/items/0/picture").status_code == 200
     for number in (1, 2):
         for name in ("picture", "thumbnail"):

@@ -9,6 +9,7 @@ import typer
 
 from leaven.cli.output import bar, print_json, print_table, stdout, table, words
 from leaven.job.config import RunConfig
+from leaven.plain import counted
 
 _SHOWN = 8
 
@@ -154,9 +155,9 @@ def _print(result: Any) -> None:
     summary = result.summary
     data = summary["data"]
     stdout().print(
-        words(f"{data['name']}: {data['items']} pictures, {data['labelled']} labelled, ").append(
-            words(f"{summary['labels']['judged']} labels judged")
-        )
+        words(
+            f"{data['name']}: {counted(data['items'], 'picture')}, {data['labelled']} labelled, "
+        ).append(words(f"{counted(summary['labels']['judged'], 'label')} judged"))
     )
     rows = [
         (kind, summary["findings"][kind], meaning)

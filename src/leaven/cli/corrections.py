@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leaven.cli.output import STYLES, bar, print_json, print_table, stderr, stdout, table, words
+from leaven.plain import counted
 
 if TYPE_CHECKING:
     from leaven.job.tool_corrections import Account
@@ -119,7 +120,7 @@ def _print(account: Account, run: Path, dry_run: bool) -> None:
     elif account.recorded:
         stdout().print(
             words(
-                f"{account.recorded} corrections recorded in {run / 'corrections.jsonl'}; learn "
+                f"{counted(account.recorded, 'correction')} recorded in {run / 'corrections.jsonl'}; learn "
                 f"from them: leaven run --resume --with-corrections --out {run}"
             )
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaven.cli.output import bar, percent, print_json, print_table, stderr, stdout, table, words
+from leaven.plain import counted
 
 if TYPE_CHECKING:
     from leaven.job.estimation import Estimation
@@ -81,7 +82,8 @@ def estimate(
     Several ways to tell are tried, as many as the evidence allows, and the one
     that has proved best is marked. Each also says in which pictures the model
     is probably wrong. Labels in DATA, where there are any, are used to show the
-    true accuracy beside the estimates, and for nothing else.
+    true accuracy beside the estimates, and for nothing else; those that RUN has
+    learnt are left out of it.
 
     \b
     What each needs:
@@ -117,7 +119,7 @@ def estimate(
         return
     _print(found)
     if out is not None:
-        stderr().print(words(f"{len(found.images)} rows written to {out}"))
+        stderr().print(words(f"{counted(len(found.images), 'row')} written to {out}"))
 
 
 def _print(found: Estimation) -> None:
@@ -137,7 +139,8 @@ def _print(found: Estimation) -> None:
     columns += ["probably\nwrong"]
     print_table(table(columns, rows, right=len(columns) - 2))
     best = found.best
-    text = f"Estimated accuracy on {len(found.images)} pictures: {percent(best.accuracy)} ({best.name})"
+    pictures = counted(len(found.images), "picture")
+    text = f"Estimated accuracy on {pictures}: {percent(best.accuracy)} ({best.name})"
     if found.likely is not None:
         text += f", likely {percent(found.likely.low)} to {percent(found.likely.high)}"
     stdout().print(words(text, style="bold"))

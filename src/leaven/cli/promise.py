@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from leaven.cli.output import print_json, print_table, stderr, stdout, table, words
+from leaven.plain import counted
 
 
 def promise(
@@ -98,7 +99,7 @@ def promise(
         return
     _print(found.summary)
     if out is not None:
-        stderr().print(words(f"{len(found.items)} rows written to {out}"))
+        stderr().print(words(f"{counted(len(found.items), 'row')} written to {out}"))
 
 
 def _print(summary: dict[str, Any]) -> None:

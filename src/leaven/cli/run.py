@@ -195,21 +195,23 @@ def run(
         leaven run --resume --with-corrections --out runs/mine
     """
     from leaven.cli.logs import start_log
+    from leaven.cli.seeds import Manner, kept_seeds, run_seeds
 
     # Of several processes that torchrun started, the first one speaks.
     silent = os.environ.get("RANK", "0") != "0"
     start_log(quiet=quiet or silent, verbose=verbose)
     several = _seeds(seeds, context.params["seed"])
+    chosen = effective(_given(context.params), config, resume=resume, several=bool(several))
+    assert chosen.out is not None
+    if resume and not several:
+        several = kept_seeds(chosen.out)
     if several and with_corrections:
         raise ConfigError(
             "--with-corrections is given for several seeds.",
             "one run, whose labels people looked at",
             "leave --seeds out, and give the folder of one of the runs in --out",
         )
-    chosen = effective(_given(context.params), config, resume=resume, several=bool(several))
     if several:
-        from leaven.cli.seeds import Manner, run_seeds
-
         manner = Manner(jobs=jobs, resume=resume, json=json, quiet=quiet, verbose=verbose)
         run_seeds(chosen, several, manner)
         return
@@ -224,7 +226,6 @@ def run(
         return
     from leaven.cli.summary import print_summary
 
-    assert chosen.out is not None
     print_summary(summary, chosen.out)
 
 
@@ -236,6 +237,7 @@ def effective(
     Raises:
         ConfigError: a wrong name, type or value.
     """
+    from leaven.cli.seeds import kept_config
     from leaven.job.folder import default_folder
 
     layers = [given]
@@ -245,8 +247,13 @@ def effective(
     folder = config.out or default_folder(
         config, resume=resume, ending="seeds" if several else None
     )
-    if resume and not several and (folder / "config.yaml").exists():
-        stored = RunConfig.read(folder / "config.yaml")
+    alone = folder / "config.yaml"
+    stored = None
+    if resume and not several and alone.exists():
+        stored = RunConfig.read(alone)
+    elif resume:
+        stored = kept_config(folder)
+    if stored is not None:
         config = _merged([stored.model_dump(exclude_unset=True), *layers]).settled()
     return config.model_copy(update={"out": folder})
 

@@ -15,13 +15,18 @@ from statistics import mean, stdev
 from typing import Any
 
 import typer
+import yaml
 
 from leaven.cli.one import run_one
 from leaven.cli.output import print_json, safe, stdout, words
 from leaven.cli.summary import print_figures, print_health
-from leaven.errors import RunError
+from leaven.errors import ConfigError, RunError
 from leaven.job.config import RunConfig
-from leaven.job.folder import write_text
+from leaven.job.folder import check_same, taken, with_whole_paths, write_text
+from leaven.plain import read_yaml
+
+KEPT = "seeds.yaml"
+"""The name of the file with the seeds and the options, in the folder of the runs."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +41,27 @@ class Manner:
 
 
 def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
-    """Runs every seed in OUT/seed-N, prints mean and spread, and keeps them in OUT/seeds.json.
+    """Runs every seed in OUT/seed-N, prints mean and spread, and keeps them in OUT/seeds.json;
+    OUT/seeds.yaml holds the seeds and the options, to go on by.
 
     Raises:
         LeavenError: a run failed; the others are stopped and can be resumed.
     """
-    assert config.out is not None
-    folders = {seed: config.out / f"seed-{seed}" for seed in seeds}
+    out = config.out
+    assert out is not None
+    config = _prepared(config, seeds, manner)
+    folders = {seed: out / f"seed-{seed}" for seed in seeds}
     configs = [config.model_copy(update={"seed": s, "out": f}) for s, f in folders.items()]
-    if manner.jobs == 1:
-        summaries = [_in_turn(each, manner) for each in configs]
-    else:
-        summaries = _at_once(configs, manner)
+    try:
+        if manner.jobs == 1:
+            summaries = [_in_turn(each, out, manner) for each in configs]
+        else:
+            summaries = _at_once(configs, out, manner)
+    except BaseException:
+        _abandon(out)
+        raise
     record = combined(summaries)
-    write_text(config.out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
+    write_text(out / "seeds.json", json_format.dumps(record, indent=2) + "\n")
     if manner.json:
         print_json(record)
         return
@@ -58,6 +70,72 @@ def run_seeds(config: RunConfig, seeds: list[int], manner: Manner) -> None:
         stdout().print(words(f"\nseed {seed}:", style="bold"))
         print_health(summaries[seeds.index(seed)]["health"])
         stdout().print(words(f"report: {folder / 'report.html'}"))
+
+
+def kept_config(folder: Path) -> RunConfig | None:
+    """The options of the runs of several seeds in ``folder``; None where there are none.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    return None if (kept := _kept(folder)) is None else RunConfig.make(**kept["options"])
+
+
+def kept_seeds(folder: Path) -> list[int]:
+    """Their seeds; none where there are no such runs.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    return [] if (kept := _kept(folder)) is None else list(kept["seeds"])
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    path = folder / KEPT
+    if not path.is_file():
+        return None
+    try:
+        kept = read_yaml(path.read_text(encoding="utf-8"))
+        if not all(isinstance(seed, int) for seed in kept["seeds"]):
+            raise ValueError("seeds are whole numbers")
+        return {"seeds": kept["seeds"], "options": dict(kept["options"])}
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}",
+            "the seeds and the options that `leaven run --seeds` wrote",
+            "mend it, or go on with each of the runs by `leaven run --resume --out FOLDER/seed-N`",
+        ) from None
+
+
+def _prepared(config: RunConfig, seeds: list[int], manner: Manner) -> RunConfig:
+    """The options as they are kept, with whole paths."""
+    assert config.out is not None
+    folder = config.out
+    config = with_whole_paths(config)
+    if folder.is_file():
+        raise RunError(f"{folder} is a file.", "a folder for the runs", "choose another --out")
+    before = kept_config(folder)
+    if before is not None and _begun(folder):
+        if not manner.resume:
+            ended = [folder / f"seed-{seed}" / "summary.json" for seed in kept_seeds(folder)]
+            raise taken(folder, config, before, all(path.exists() for path in ended))
+        check_same(config, before, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {"seeds": seeds, "options": config.model_dump(mode="json")}
+    write_text(folder / KEPT, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
+    return config
+
+
+def _begun(folder: Path) -> bool:
+    return any(folder.glob("seed-*/config.yaml"))
+
+
+def _abandon(folder: Path) -> None:
+    """Takes back what was written for runs of which none has begun."""
+    if not _begun(folder):
+        (folder / KEPT).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def combined(summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,8 +167,8 @@ def _over(values: list[Any], figure: Any) -> Any:
     return figure(values)
 
 
-def _in_turn(config: RunConfig, manner: Manner) -> dict[str, Any]:
-    return run_one(config, resume=_resumes(config, manner), show=not manner.quiet)
+def _in_turn(config: RunConfig, whole: Path, manner: Manner) -> dict[str, Any]:
+    return run_one(config, resume=_resumes(config, manner), show=not manner.quiet, resumed_in=whole)
 
 
 def _resumes(config: RunConfig, manner: Manner) -> bool:
@@ -98,13 +176,16 @@ def _resumes(config: RunConfig, manner: Manner) -> bool:
     return manner.resume and (config.out / "config.yaml").exists()
 
 
-def _at_once(configs: list[RunConfig], manner: Manner) -> list[dict[str, Any]]:
+def _at_once(configs: list[RunConfig], whole: Path, manner: Manner) -> list[dict[str, Any]]:
     from leaven.cli.main import INTERRUPTED
 
     try:
         return _Processes(manner).run(configs)
     except KeyboardInterrupt:
-        typer.echo("Stopped. Go on with the same command and --resume.", err=True)
+        how = (
+            f"leaven run --resume --jobs {manner.jobs} --out {safe(whole)}" if _begun(whole) else ""
+        )
+        typer.echo(f"Stopped. Go on with: {how}" if how else "Stopped.", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

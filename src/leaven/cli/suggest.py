@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from leaven.cli.output import bar, print_json, print_table, stderr, table, words
+from leaven.plain import counted
 
 if TYPE_CHECKING:
     from leaven.job.suggest import Suggestions
@@ -128,7 +129,7 @@ def suggest(
         console.print(
             words(
                 f"{len(found.items)} of {found.pool} by {found.strategy}: {found.about}. "
-                f"{found.labelled} items are labelled."
+                f"{counted(found.labelled, 'item')} {'is' if found.labelled == 1 else 'are'} labelled."
             )
         )
     if out is not None and not json:

@@ -18,6 +18,7 @@ from torch import Tensor
 from leaven.data.dataset import ImageSet
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
+from leaven.plain import counted
 
 
 def hide_labels(images: ImageSet, classes: Sequence[str], per_class: int, seed: int) -> ImageSet:
@@ -40,9 +41,9 @@ def hide_labels(images: ImageSet, classes: Sequence[str], per_class: int, seed: 
     least = int(counts.argmin())
     if per_class < 1 or per_class > int(counts[least]):
         raise DataError(
-            f"{per_class} labels per class are wanted and the class {classes[least]!r} has "
-            f"{int(counts[least])} to learn from.",
-            f"1 to {int(counts[least])} labels per class",
+            f"{counted(per_class, 'label')} per class {'is' if per_class == 1 else 'are'} wanted and "
+            f"the class {classes[least]!r} has {int(counts[least])} to learn from.",
+            f"from 1 to {counted(int(counts[least]), 'label')} per class",
             "ask for fewer labels per class, or hold out a smaller share for the test.",
         )
     kept = torch.cat(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from leaven.errors import DataError
+from leaven.plain import counted
 
 
 def hold_out(
@@ -51,7 +52,7 @@ def _too_few(
     labels: Tensor, share: float, classes: Sequence[str], label: int, purpose: str
 ) -> DataError:
     return DataError(
-        f"Holding out {share:g} of {len(labels)} labels as {purpose} leaves the class "
+        f"Holding out {share:g} of {counted(len(labels), 'label')} as {purpose} leaves the class "
         f"{classes[label]!r}, which has {int((labels == label).sum())}, without a label on one "
         "side.",
         f"at least one label of each of the {len(classes)} classes to learn from and one in "

@@ -17,6 +17,7 @@ from leaven.data.listing import Columns, Listing, alike_notes, model_note, some
 from leaven.data.loading import Loaded, Manner, load
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
+from leaven.plain import counted
 
 _EXPERIMENT_TEST_SHARE = 0.3
 _TEST_SHARE = 0.2
@@ -168,7 +169,8 @@ class _Division:
         unknown = int(items.sum() - known.sum())
         if unknown:
             self.notes.append(
-                f"{unknown} pictures of the {split} split have no label and were left out."
+                f"{counted(unknown, 'picture')} of the {split} split without a label "
+                f"{'was' if unknown == 1 else 'were'} left out."
             )
         return loaded.images.subset(known) if bool(known.any()) else None
 
@@ -182,8 +184,8 @@ class _Division:
             return True
         self.notes.append(
             f"No test pictures were held out: the class {self.classes[least]!r} has "
-            f"{int(counts[least])} labels{self._of_people}, and {needed} per class are needed to "
-            "spare some."
+            f"{counted(int(counts[least]), 'label')}{self._of_people}, and {needed} per class are "
+            "needed to spare some."
         )
         return False
 

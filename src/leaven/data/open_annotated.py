@@ -22,6 +22,7 @@ from leaven.data.pixel_maps import PixelMaps
 from leaven.data.readers.annotated import read_annotated
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
+from leaven.plain import counted
 
 EXPERIMENT_TEST_SHARE = 0.3
 TEST_SHARE = 0.2
@@ -217,7 +218,8 @@ class Division(Generic[T]):
         unknown = int(items.sum() - known.sum())
         if unknown:
             self.notes.append(
-                f"{unknown} pictures of the {split} split are not labelled and were left out."
+                f"{counted(unknown, 'picture')} of the {split} split without labels "
+                f"{'was' if unknown == 1 else 'were'} left out."
             )
         return self._loaded.images.subset(known) if bool(known.any()) else None
 
@@ -246,7 +248,8 @@ def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) 
     known = images.known.nonzero().squeeze(1)
     if len(known) < count:
         raise DataError(
-            f"{len(known)} pictures are labelled, and {count} are to stay so.",
+            f"{counted(len(known), 'picture')} {'is' if len(known) == 1 else 'are'} labelled, and {count} "
+            "are to stay so.",
             f"a number from 1 to {len(known)}",
             "keep fewer.",
         )

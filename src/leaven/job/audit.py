@@ -37,7 +37,7 @@ from leaven.quality.audit import KINDS, AuditFinding, findings_table, ordered
 from leaven.quality.audit.duplicates import connected, duplicate_pairs
 from leaven.quality.audit.foreign import Metric, neighbour_distance, share_as_far
 from leaven.quality.audit.label_errors import cleanlab
-from leaven.quality.audit.pictures import Looks, look_at
+from leaven.quality.audit.pictures import Looks, look_at, picture_faults
 from leaven.report.audit_page import write_audit_page
 from leaven.report.page import write_report
 from leaven.train.journal import Bar
@@ -107,9 +107,13 @@ def audit(
     whole = read_audited(config, run, progress)
     with _bar("looking", show) as tell:
         looks = look_at(whole.listing.sources, whole.names, tell)
+    faults = picture_faults(looks)
+    sound = torch.ones(len(whole.names), dtype=torch.bool)
+    sound[[fault.item for fault in faults]] = False
+    whole = whole.keeping(sound)
     with _bar("comparing", show) as tell:
         pairs = duplicate_pairs(
-            looks.digests, looks.thumbnails, looks.readable, seed=config.seed, progress=tell
+            looks.digests, looks.thumbnails, sound, seed=config.seed, progress=tell
         )
     groups = connected(len(whole.names), pairs)
     labels = audit_labels(whole, config, groups, folds, show=show)
@@ -119,10 +123,11 @@ def audit(
             *pair_findings(whole, pairs),
             *_foreign(whole, config, looks, labels),
             *balance_findings(whole),
-            *broken_findings(whole, looks),
+            *broken_findings(whole, faults),
         ]
     )
-    summary = _summary(whole, config, run, findings, labels, time.monotonic() - began)
+    readable = int(looks.readable.sum())
+    summary = _summary(whole, config, run, findings, labels, readable, time.monotonic() - began)
     _write(folder, findings, summary, cards(whole, findings), run)
     return AuditResult(findings, summary, folder)
 
@@ -200,6 +205,7 @@ def _summary(
     run: Path | None,
     findings: Sequence[AuditFinding],
     labels: LabelAudit,
+    readable: int,
     seconds: float,
 ) -> dict[str, Any]:
     kinds = Counter(one.kind for one in findings)
@@ -210,7 +216,7 @@ def _summary(
             "name": whole.name,
             "source": config.data,
             "items": len(whole.names) + len(whole.unlisted),
-            "readable": 0 if images is None else len(images),
+            "readable": readable,
             "labelled": 0 if images is None else int(images.known.sum()),
             "classes": list(whole.classes),
             "splits": dict(Counter(whole.splits)),

@@ -38,10 +38,11 @@ class Audited:
         name, classes, notes: as the reader found them.
         listing: all n pictures, readable or not.
         splits: n, of each of them: "train", "val" or "test"; with a run, the splits of the run.
-        images: the readable pictures with what was said of them, None where there is none.
+        images: the usable pictures with what was said of them, None where there is none.
         rows: (r,) int64, which of the listing these are.
         seen: (n,) bool, a run has learnt from what was said of the picture; all False without one.
         model: of the run, or None.
+        sound: (n,) bool, the picture is judged, compared and counted.
         unlisted: name and reason of pictures that the reader could not read, which are in no list.
     """
 
@@ -53,6 +54,7 @@ class Audited:
     images: ImageSet[Any] | None
     rows: Tensor
     seen: Tensor
+    sound: Tensor
     model: Any = None
     unlisted: tuple[tuple[str, str], ...] = ()
 
@@ -60,6 +62,12 @@ class Audited:
     def names(self) -> list[str]:
         """Of all n pictures."""
         return list(self.listing.names)
+
+    def keeping(self, sound: Tensor) -> Audited:
+        """The same, where only the pictures that are ``sound``, (n,) bool, count."""
+        kept = sound[self.rows]
+        images = self.images.subset(kept) if self.images is not None and bool(kept.any()) else None
+        return replace(self, images=images, rows=self.rows[kept], sound=sound)
 
     @property
     def flip(self) -> bool:
@@ -106,8 +114,19 @@ def read_audited(config: RunConfig, run: Path | None, progress: Progress | None)
     if run is not None:
         splits, seen = _of_run(config, listing)
     unlisted = tuple(dict.fromkeys((error.name, error.reason) for error in unreadable))
+    sound = torch.ones(len(listing.names), dtype=torch.bool)
     return Audited(
-        listing.name, listing.classes, notes, listing, splits, images, rows, seen, model, unlisted
+        listing.name,
+        listing.classes,
+        notes,
+        listing,
+        splits,
+        images,
+        rows,
+        seen,
+        sound,
+        model,
+        unlisted,
     )
 
 

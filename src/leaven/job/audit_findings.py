@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from leaven.data.listing import Listing
 from leaven.data.pixel_maps import PixelMaps
 from leaven.job.audit_data import Audited
 from leaven.labels.boxes import BoxLabels
-from leaven.quality.audit import AuditFinding, Looks, Pairs, class_balance, picture_faults
+from leaven.plain import counted
+from leaven.quality.audit import AuditFinding, Pairs, PictureFault, class_balance
 from leaven.quality.audit.foreign import FALSE_ALARMS
 
 _BATCH = 16
@@ -87,14 +89,14 @@ def balance_findings(whole: Audited) -> list[AuditFinding]:
             whole.classes[label],
             None,
             severity[label],
-            f"{total[label]} labels, where an equal share is {equal:.0f}",
+            f"{counted(total[label], 'label')}, where an equal share is {equal:.0f}",
             given=whole.classes[label],
         )
         for label in balance.rare.nonzero().squeeze(1).tolist()
     ]
     held_out = counts[1:].sum(0)
     for label in ((counts[0] == 0) & (held_out > 0)).nonzero().squeeze(1).tolist():
-        text = f"{int(held_out[label])} held-out labels and none to learn from"
+        text = f"{counted(int(held_out[label]), 'held-out label')} and none to learn from"
         found.append(
             AuditFinding(
                 "imbalance", whole.classes[label], "train", 1.0, text, given=whole.classes[label]
@@ -103,7 +105,7 @@ def balance_findings(whole: Audited) -> list[AuditFinding]:
     return found
 
 
-def broken_findings(whole: Audited, looks: Looks) -> list[AuditFinding]:
+def broken_findings(whole: Audited, faults: Sequence[PictureFault]) -> list[AuditFinding]:
     """Pictures that cannot be used; of those that no list holds the split is not known."""
     unlisted = [
         AuditFinding("broken", name, None, 1.0, f"cannot be read: {reason}", fault="unreadable")
@@ -118,23 +120,24 @@ def broken_findings(whole: Audited, looks: Looks) -> list[AuditFinding]:
             fault.text,
             fault=fault.kind,
         )
-        for fault in picture_faults(looks)
+        for fault in faults
     ]
 
 
 def class_counts(whole: Audited) -> Tensor:
-    """(3, K) int64: pictures, things or pixels of each class that are labelled in train, val, test."""
+    """(3, K) int64: pictures, things or pixels of each class that are labelled in train, val, test;
+    those of broken pictures are not counted."""
     number = {"train": 0, "val": 1, "test": 2}
     count = len(whole.classes)
     counts = torch.zeros(3, count, dtype=torch.int64)
     listing = whole.listing
     splits = torch.tensor([number[split] for split in whole.splits], dtype=torch.int64)
     if isinstance(listing, Listing):
-        known = listing.labels >= 0
+        known = (listing.labels >= 0) & whole.sound
         cell = splits[known] * count + listing.labels[known]
         return torch.bincount(cell, minlength=3 * count).view(3, count)
     if listing.boxes is not None:
-        boxes = listing.boxes.keep(~listing.boxes.crowd)
+        boxes = listing.boxes.keep(~listing.boxes.crowd & whole.sound[listing.boxes.pictures])
         cell = splits[boxes.pictures] * count + boxes.classes
         return torch.bincount(cell, minlength=3 * count).view(3, count)
     labels: Any = None if whole.images is None else whole.images.labels

@@ -24,6 +24,7 @@ from leaven.job.audit_models import (
 )
 from leaven.job.config import RunConfig
 from leaven.labels.boxes import BoxLabels
+from leaven.plain import counted
 from leaven.propose.boxes import predict_boxes
 from leaven.propose.dense import predict_maps
 from leaven.quality.audit import AuditFinding, box_errors, label_errors, pixel_errors
@@ -95,7 +96,7 @@ def audit_labels(
     fold = folds_of(_strata(whole), groups[whole.rows], by_folds, folds, config.seed)
     if bool(by_folds.any()) and int(fold.max()) < 0:
         found.notes.append(
-            f"{int(by_folds.sum())} labels are too few for {folds} folds and were not looked at."
+            f"Too few for {folds} folds: {counted(int(by_folds.sum()), 'label')}. None was looked at."
         )
     if config.features is None and int(fold.max()) >= 0:
         data = Data(whole.name, whole.classes, images, flip=whole.flip)
@@ -147,7 +148,8 @@ def _classes(
     left_out = int(images.known.sum() - judged.sum())
     if left_out:
         found.notes.append(
-            f"{left_out} labels were not judged: their class has too few others to learn from."
+            f"{counted(left_out, 'label')} {'was' if left_out == 1 else 'were'} not judged: too few others "
+            "of the same class to learn from."
         )
     if not bool(judged.any()):
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from leaven.errors import ConfigError, nearest
+from leaven.errors import ConfigError, expected_by, nearest
 from leaven.plain import read_yaml
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ USUAL: dict[str, tuple[str, str]] = {
 
 USUAL_BUDGET = {"text-to-image": "3600"}
 """Of tasks that need more steps than others before there is something to see."""
+
+LEAST_SIDE, MOST_SIDE = 8, 4096
+"""The sides, in pixels, that pictures can be scaled to: a larger one is a slip of the pen and would
+ask for more memory than there is."""
 
 Task = Literal[
     "classification", "segmentation", "detection", "instance", "translation", "text-to-image"
@@ -182,8 +186,11 @@ class RunConfig(BaseModel):
             if value is None:
                 return None
             raise ValueError("a side or HEIGHTxWIDTH, for example 64 or 120x160")
-        if not all(side.isdecimal() and int(side) >= 8 for side in sides):
-            raise ValueError("sides of 8 pixels or more, for example 64 or 120x160")
+        whole = all(side.isdecimal() and len(side) < 10 for side in sides)
+        if not whole or not all(LEAST_SIDE <= int(side) <= MOST_SIDE for side in sides):
+            raise ValueError(
+                f"sides of {LEAST_SIDE} to {MOST_SIDE} pixels, for example 64 or 120x160"
+            )
         return int(sides[0]) if len(sides) == 1 else "x".join(sides)
 
     @property
@@ -223,7 +230,7 @@ class RunConfig(BaseModel):
                 ) from None
             raise ConfigError(
                 f"{name} is {first['input']!r}.",
-                first["msg"].lower(),
+                expected_by(first["msg"]),
                 f"change {name} ({cls.model_fields[str(first['loc'][0])].description})",
             ) from None
 

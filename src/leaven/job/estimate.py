@@ -19,9 +19,11 @@ from leaven.errors import DataError, ModelError, RunError
 from leaven.job.config import RunConfig
 from leaven.job.estimation import Estimation
 from leaven.job.label_accuracy import LEAST_PICTURES, second_opinion, sure_and_right
+from leaven.job.learnt import learnt_by
 from leaven.methods.classification.second_opinion import SecondOpinion
 from leaven.models import Classifier, load_model
 from leaven.models.backbone import model_folder
+from leaven.plain import counted
 from leaven.propose import predict
 from leaven.quality import HeldOut, estimate_accuracy
 from leaven.quality.accuracy import Shift, shift_between
@@ -70,8 +72,8 @@ def estimate(
 ) -> Estimation:
     """Every estimate of the accuracy of a model on pictures that the evidence allows.
 
-    Labels among the data are used to measure the estimates, and for nothing else. The pictures of
-    all splits are taken. What cannot be read is left out and named in the notes.
+    Labels among the data are used to measure the estimates, and for nothing else; those that the
+    run has learnt are not used. The pictures of all splits are taken. What cannot be read is left out and named in the notes.
 
     Args:
         wanted: the model, the pictures and the evidence.
@@ -108,11 +110,18 @@ def estimate(
     if shift is not None and not shift.found:
         bins = sure_and_right(held_out)
         likely = bins.likely(bins.histogram(probs.max(1).values.cpu()), len(probs))
-    notes = (*notes, *_doubts(len(images), held_out, shift, wanted))
-    return Estimation(found, images, model.spec.classes, probs, opinions, notes, likely, shift)
+    learnt, said = _learnt(wanted.run, images)
+    notes = (*notes, *said, *_doubts(len(images), held_out, shift, wanted))
+    return Estimation(
+        found, images, model.spec.classes, probs, opinions, notes, learnt, likely, shift
+    )
 
 
 def _model(run: Path) -> Classifier:
+    return load_model(_folder(run))
+
+
+def _folder(run: Path) -> Path:
     folder = model_folder(str(run))
     if folder is None:
         raise RunError(
@@ -120,7 +129,7 @@ def _model(run: Path) -> Classifier:
             "the folder of a finished run, or a model folder with model.json",
             "check the path, or finish the run with `leaven run --resume`",
         )
-    return load_model(folder)
+    return folder
 
 
 def _pictures(
@@ -180,9 +189,35 @@ def _held_out(wanted: Wanted, model: Classifier) -> HeldOut | None:
     return HeldOut(test.probs[known], test.truth[known])
 
 
+def _learnt(run: Path, images: ImageSet[Tensor]) -> tuple[Tensor, list[str]]:
+    """(n,) bool, the model has learnt the label of the picture; and what to say of it."""
+    nothing = torch.zeros(len(images), dtype=torch.bool)
+    if not bool((images.truth >= 0).any()):
+        return nothing, []
+    try:
+        learnt = learnt_by(run, images)
+    except RunError as error:
+        return nothing, [
+            f"Whether the model has learnt some of these labels is not known. {error.found}"
+        ]
+    if not bool(learnt.any()):
+        return learnt, []
+    count = int(learnt.sum())
+    return learnt, [
+        f"The model has learnt the labels of {count} of these pictures: "
+        f"{'it is' if count == 1 else 'they are'} left out of the true accuracy."
+    ]
+
+
 def _second(wanted: Wanted, model: Classifier, device: torch.device) -> Tensor:
     """(n,) what the second model says of the pictures, in classes of the first."""
     assert wanted.second is not None
+    if _folder(wanted.second).resolve() == _folder(wanted.run).resolve():
+        raise ModelError(
+            f"{wanted.second} is the model that is to be judged, given as the second one too.",
+            "a second model that was trained apart: one always agrees with itself",
+            "give another run, for example of another seed, or leave --second out",
+        )
     other = _model(wanted.second)
     own, others = model.spec.classes, other.spec.classes
     if set(own) != set(others):
@@ -214,7 +249,7 @@ def _doubts(count: int, held_out: HeldOut | None, shift: Shift | None, wanted: W
         )
     if count < LEAST_PICTURES:
         notes.append(
-            f"{count} pictures say little: the estimate may be off by {100 / count**0.5:.0f} points "
+            f"{counted(count, 'picture')} {'says' if count == 1 else 'say'} little: the estimate may be off by {100 / count**0.5:.0f} points "
             "by chance alone."
         )
     if held_out is None:

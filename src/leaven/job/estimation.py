@@ -43,6 +43,7 @@ class Estimation:
         probs: (n, K) what the model says.
         opinions: of its adapted copy, None where it was not asked.
         notes: what people should know.
+        learnt: (n,) bool, the model has learnt the label of the picture, which so tells nothing.
         told: where the accuracy lies as far as held-out pictures tell; None without any, or where
             these pictures are unlike them.
         shift: how far these pictures lie from the held-out ones; None without any.
@@ -54,6 +55,7 @@ class Estimation:
     probs: Tensor
     opinions: Opinions | None
     notes: tuple[str, ...]
+    learnt: Tensor
     told: LikelyRange | None = None
     shift: Shift | None = None
 
@@ -71,8 +73,8 @@ class Estimation:
 
     @property
     def known(self) -> Tensor:
-        """(n,) bool: the truth is known."""
-        return self.images.truth >= 0
+        """(n,) bool: the truth is known, and not from what the model has learnt."""
+        return (self.images.truth >= 0) & ~self.learnt
 
     @property
     def right(self) -> Tensor:
@@ -111,6 +113,7 @@ class Estimation:
             "shift": None if self.shift is None else self.shift.as_dict(),
             "accuracy": self.accuracy,
             "known": int(self.known.sum()),
+            "learnt": int(self.learnt.sum()),
             "estimates": rows,
             "notes": list(self.notes),
         }

@@ -29,10 +29,12 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
         RunError: the folder belongs to something else, cannot be written, or the disk is full.
     """
     folder = config.out or default_folder(config, resume=resume)
-    config = _with_whole_paths(config.model_copy(update={"out": folder}))
+    config = with_whole_paths(config.model_copy(update={"out": folder}))
     known = folder / "config.yaml"
     if known.exists():
-        _check_same(config, RunConfig.read(known), folder, resume)
+        if not resume:
+            raise taken(folder, config, RunConfig.read(known), (folder / "summary.json").exists())
+        check_same(config, RunConfig.read(known), folder)
     elif resume:
         raise RunError(
             f"There is no run in {folder}.", "a folder with config.yaml", "start without --resume"
@@ -86,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def _with_whole_paths(config: RunConfig) -> RunConfig:
+def with_whole_paths(config: RunConfig) -> RunConfig:
     """With absolute paths of what is read, so that the run can be resumed from anywhere."""
     method = find_method(config.method, config.task)
     changes: dict[str, Any] = {"set": method.whole_paths(config.set)}
@@ -106,22 +108,37 @@ def _with_whole_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(update=changes)
 
 
-def _check_same(config: RunConfig, before: RunConfig, folder: Path, resume: bool) -> None:
-    if not resume:
+def taken(folder: Path, config: RunConfig, before: RunConfig, finished: bool) -> RunError:
+    """What to say of a new run in a folder that holds the run ``before``, maybe the same one."""
+    other = f"another run ({before.method} on {before.data})"
+    which = other if _changed(config, before) else "this run"
+    go_on = "" if finished else f"go on with it by `leaven run --resume --out {folder}`, or "
+    return RunError(
+        f"{folder} holds {which}, {'finished' if finished else 'unfinished'}.",
+        "a new or empty folder",
+        f"{go_on}choose another --out; nothing was changed",
+    )
+
+
+def check_same(config: RunConfig, before: RunConfig, folder: Path) -> None:
+    """Refuses to go on with the run in ``folder`` with options other than those ``before``.
+
+    Raises:
+        RunError: an option differs that makes another run.
+    """
+    if changed := _changed(config, before):
         raise RunError(
-            f"{folder} belongs to another run ({before.method} on {before.data}).",
-            "a new or empty folder",
-            "go on with it by --resume, or choose another --out; nothing was changed",
+            f"The run in {folder} was started with other options ({'; '.join(changed)}).",
+            "the same options",
+            f"go on with `leaven run --resume --out {folder}` alone, or start a new run in another "
+            "folder",
         )
+
+
+def _changed(config: RunConfig, before: RunConfig) -> list[str]:
     mine, theirs = config.model_dump(mode="json"), before.model_dump(mode="json")
-    changed: list[Any] = [
+    return [
         f"{name}: {theirs[name]!r} there, {mine[name]!r} now"
         for name in mine
         if mine[name] != theirs[name] and name not in _MAY_DIFFER
     ]
-    if changed:
-        raise RunError(
-            f"The run in {folder} was started with other options ({'; '.join(changed)}).",
-            "the same options",
-            "resume with `--resume --out FOLDER` alone, or start a new run in another folder",
-        )

@@ -15,6 +15,7 @@ from leaven.labels import ClassLabels
 from leaven.methods import Labeller
 from leaven.methods.classification.second_opinion import Opinions, SecondOpinion
 from leaven.models import Classifier
+from leaven.plain import counted
 from leaven.quality import ConfidenceBins, HeldOut, best_estimate, estimate_accuracy
 from leaven.quality.accuracy import LikelyRange, Shift, shift_between
 from leaven.train import Budget, Settings, Trainer
@@ -71,12 +72,11 @@ class LabelAccuracy:
         if self.accuracy is not None and self.likely is not None:
             low, high = self.likely.low, self.likely.high
             if self.accuracy - low > WIDE:
+                pictures = counted(max(1, self.likely.pictures), "held-out picture")
                 text = (
-                    f"The accuracy of the accepted labels, {self.accuracy:.0%} by estimate, may be "
-                    f"anything from {low:.0%} to {high:.0%}: what is held out tells as much of labels "
-                    f"that are as sure as these as {max(1, round(self.likely.pictures))} pictures "
-                    "would, and few accepted labels leave more to chance. Hold out more labelled "
-                    "pictures."
+                    f"The accuracy of the accepted labels is estimated as {self.accuracy:.0%}, but it "
+                    f"may be anything from {low:.0%} to {high:.0%}: the estimate rests on what amounts "
+                    f"to {pictures}. Hold out more labelled pictures."
                 )
                 found.append({"level": "info", "code": FEW, "text": text})
         return found

@@ -236,7 +236,10 @@ def _work(
         images, backbone, about = featured(config, folder, images, show)
     kind = STAGES[config.task]
     baseline = None
-    if config.compare and config.method != "supervised":
+    alone = config.method == "supervised"
+    if config.compare and alone:
+        log.info("the method is the baseline itself: --compare adds nothing")
+    if config.compare and not alone:
         under = folder / BASELINE
         start = Start.of(begun, evidence, folder, BASELINE)
         baseline = kind(baseline_of(method), images, config, under, resume, show, backbone, start)

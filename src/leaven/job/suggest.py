@@ -23,6 +23,7 @@ from leaven.job.pictures import run_pictures
 from leaven.job.suggest_pool import Beliefs, read_beliefs
 from leaven.labels import CorrectionLog, LabelStore
 from leaven.models import load_model
+from leaven.plain import counted
 from leaven.quality.acquisition import (
     AUTO,
     STRATEGIES,
@@ -264,7 +265,13 @@ def _look(
     place = torch.tensor(pictures.rows)
     rows, labelled = (some[place[some] >= 0] for some in (seen.rows, seen.labelled))
     gone = len(seen.rows) - len(rows)
-    notes = [f"{gone} pictures are gone and were left out."] if gone else []
+    notes = (
+        [
+            f"{counted(gone, 'picture')} {'is gone and was' if gone == 1 else 'are gone and were'} left out."
+        ]
+        if gone
+        else []
+    )
     both = torch.cat([rows, labelled])
     model = load_model(run / "model", nn.Module)
     _, where = find_processes(device)

@@ -64,7 +64,7 @@ _FOREIGN: dict[str, tuple[str, ...]] = {
 _INSTEAD = {
     "labels": "--annotations, or masks beside the pictures",
     "labels_per_class": "--labelled, the number of pictures that keep their labels",
-    "labelled": "--labels-per-class",
+    "labelled": "--labels-per-class, the number of labels that each class keeps",
     "annotations": "--labels",
 }
 _NETWORKS = dict.fromkeys(_MODELS, "--set width=N, depth=N and the like; see `leaven methods`")
@@ -84,7 +84,7 @@ def check_task(config: RunConfig) -> None:
             option = "--" + name.replace("_", "-")
             raise ConfigError(
                 f"{option} is given for {config.task}.",
-                f"options for {config.task}",
+                "options that mean something for it; see `leaven run --help`",
                 f"use {instead[name]}" if name in instead else f"leave {option} out",
             )
 

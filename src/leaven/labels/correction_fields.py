@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,6 +27,7 @@ _REQUIRED = {
     "id", "time", "item", "action", "label", "boxes", "round", "by", "undoes", "token",
 }  # fmt: skip
 _BOX = {"box", "class", "mask"}
+_COMPARED = 20_000
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
@@ -70,6 +72,24 @@ def check_class(name: str, classes: Sequence[str]) -> None:
             f"one of its {len(classes)} classes",
             nearest(name, classes),
         )
+
+
+def check_item(name: str, items: Collection[str]) -> None:
+    """Whether the run has labelled that picture.
+
+    Raises:
+        DataError: it has not.
+    """
+    if name in items:
+        return
+    # Of a million names only those of the same file are compared, or some.
+    same = [one for one in items if one.rpartition("/")[2] == name.rpartition("/")[2]]
+    close = get_close_matches(name, same or sorted(items)[:_COMPARED], cutoff=0.5) or same[:3]
+    raise DataError(
+        f"The labels of the run have no picture {_short(name)}.",
+        f"the name of one of the {len(items)} that they are of, as labels/*.parquet has it",
+        f"Did you mean {' or '.join(map(_short, close))}?" if close else "look the name up there",
+    )
 
 
 def check_boxes(boxes: Any) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from leaven.errors import DataError, RunError
-from leaven.labels.correction_fields import Action, check_class, check_fields
+from leaven.labels.correction_fields import Action, check_class, check_fields, check_item
+
+R = TypeVar("R")
 
 FILE = "corrections.jsonl"
 """The name of the log in a run folder."""
@@ -87,13 +89,14 @@ class CorrectionLog:
     Args:
         path: the file, or the folder of a run.
         classes: the class names that may be given. Those of the labels beside the log when None;
-            any, where there are no labels either.
+            any, where there are no labels either. Items are those of these labels in the same way.
     """
 
     def __init__(self, path: Path | str, classes: Sequence[str] | None = None) -> None:
         path = Path(path)
         self.path = path / FILE if path.is_dir() else path
         self._classes = None if classes is None else list(classes)
+        self._items: frozenset[str] | None = None
         self._mine = threading.RLock()
         self._lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=LOCK_SECONDS)
         self._forget()
@@ -125,8 +128,8 @@ class CorrectionLog:
         written, so that a request may be repeated. An ``undo`` may leave ``item`` empty.
 
         Raises:
-            DataError: a value that is not what it should be, a class that the run does not have, or
-                an ``undo`` of what is not there, is an ``undo`` or is undone.
+            DataError: a value that is not what it should be, an item or a class that the run does
+                not have, or an ``undo`` of what is not there, is an ``undo`` or is undone.
             RunError: the log is damaged or cannot be written; what was recorded stays.
         """
         said = {
@@ -219,11 +222,20 @@ class CorrectionLog:
         if fields["action"] == "undo":
             fields["item"] = self._undone(fields["undoes"], fields["item"]).item
         made = Correction.from_dict(fields)
+        if made.action != "undo":
+            self._check_item(made.item)
         classes = self._known_classes()
         for name in (made.label, *(box["class"] for box in made.boxes or ())):
             if classes is not None and name is not None:
                 check_class(name, classes)
         return made
+
+    def _check_item(self, item: str) -> None:
+        if self._items is None or item not in self._items:
+            # Also where a later round has more pictures.
+            self._items = _items_beside(self.path)
+        if self._items is not None:
+            check_item(item, self._items)
 
     def _undone(self, number: Any, item: str) -> Correction:
         """What an ``undo`` takes back."""
@@ -382,10 +394,28 @@ def _classes_beside(path: Path) -> list[str] | None:
     """The class names of the latest readable round of labels of the run, or None."""
     import pyarrow.parquet as pq
 
+    def read(file: Path) -> list[str]:
+        kept = (pq.read_schema(file).metadata or {})[b"classes"]
+        return [str(name) for name in json.loads(kept)]
+
+    return _of_latest(path, read)
+
+
+def _items_beside(path: Path) -> frozenset[str] | None:
+    """The items of that round, or None."""
+    import pyarrow.parquet as pq
+
+    def read(file: Path) -> frozenset[str]:
+        return frozenset(pq.read_table(file, columns=["item"])["item"].to_pylist())
+
+    return _of_latest(path, read)
+
+
+def _of_latest(path: Path, read: Callable[[Path], R]) -> R | None:
+    """What ``read`` says of the latest round of labels beside a log that is whole."""
     for file in sorted((path.parent / "labels").glob("round-*.parquet"), reverse=True):
         try:
-            kept = (pq.read_schema(file).metadata or {})[b"classes"]
-            return [str(name) for name in json.loads(kept)]
+            return read(file)
         except (OSError, ValueError, KeyError):  # a damaged round; ArrowInvalid is a ValueError
             continue
     return None

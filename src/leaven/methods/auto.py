@@ -15,6 +15,7 @@ from torch import Tensor
 from leaven.data import Data
 from leaven.learn import cross_entropy
 from leaven.methods.base import Card, Fitted, Method
+from leaven.plain import counted
 from leaven.quality.evidence import LEAST_KNOWN, foreign_share, imbalance, label_noise
 from leaven.quality.familiarity import apartness, disagreement, familiarity, looks
 from leaven.train import EMA, Recipe, Trainer
@@ -57,6 +58,24 @@ class Evidence:
     passes: float = math.inf
     side: int = 0
     gpu: bool = False
+
+    @property
+    def labels_per_class(self) -> str:
+        """In words, with the verb."""
+        said = counted(self.labels, "label")
+        return f"{'is' if said == '1 label' else 'are'} {said} per class"
+
+    @property
+    def balance(self) -> str:
+        """How alike the classes are in their labels, in words."""
+        if round(self.imbalance) <= 1:
+            return "about as many in each"
+        return f"the largest has {self.imbalance:.0f} times as many as the smallest"
+
+    @property
+    def unlabelled_per_label(self) -> str:
+        """In words."""
+        return f"{counted(self.unlabelled, 'unlabelled item')} per label"
 
     @property
     def pictures(self) -> tuple[int, int]:
@@ -161,7 +180,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         lambda e: e.unlabelled < FEW_UNLABELLED and e.labels >= ENOUGH,
         "supervised",
-        "there are {e.labels:.0f} labels per class that look right, and so few items are unlabelled "
+        "there {e.labels_per_class} that look right, and so few items are unlabelled "
         "({e.unlabelled:.1f} per label) that more steps on the labels teach more than they do",
     ),
     Rule(
@@ -174,8 +193,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         lambda e: True,
         "fixmatch",
-        "there are {e.labels:.0f} labels per class (the largest has {e.imbalance:.0f} times as many as "
-        "the smallest) and {e.unlabelled:.0f} unlabelled items per label",
+        "there {e.labels_per_class} ({e.balance}) and {e.unlabelled_per_label}",
         {"align": "allocation", "threshold": 0.8},
     ),
 )

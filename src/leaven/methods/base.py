@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 from typing_extensions import TypeVar
 
-from leaven.errors import ConfigError, nearest
+from leaven.errors import ConfigError, expected_by, nearest
 from leaven.labels import BoxLabels, Captions, ClassLabels, PixelLabels
 from leaven.models.classifier import Classifier
 from leaven.quality.accuracy import HeldOut
@@ -193,6 +193,6 @@ def _explained(cls: type[Method], error: ValidationError) -> ConfigError:
         )
     return ConfigError(
         f"The hyperparameter {name} of {cls.card.name} is {first['input']!r}.",
-        first["msg"].lower(),
+        expected_by(first["msg"]),
         f"see `leaven methods {cls.card.name}` for types, ranges and defaults",
     )

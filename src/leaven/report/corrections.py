@@ -39,7 +39,7 @@ def _sentence(about: Record) -> str:
         if words.number(about.get(name))
     ]
     items = words.count(about.get("items"))
-    return f"In the last round stand the corrections of {items} items: {', '.join(parts)}."
+    return f"In the last round stand the corrections of {items} {'item' if items == '1' else 'items'}: {', '.join(parts)}."
 
 
 def _row(row: Record, before: Record | None) -> Record:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from leaven.atomic import replacing
 from leaven.errors import RunError
+from leaven.plain import counted
 from leaven.report import words
 from leaven.report.content import content
 from leaven.report.folder import read_run
@@ -70,6 +71,7 @@ def environment() -> Environment:
     )
     for name in ("percent", "count", "decimal", "points"):
         made.filters[name] = getattr(words, name)
+    made.filters["counted"] = counted
     return made
 
 

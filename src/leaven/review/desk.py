@@ -15,6 +15,7 @@ from torch import Tensor
 from leaven.errors import DataError, LeavenError, RunError
 from leaven.job.pictures import RunPictures, run_pictures
 from leaven.labels.corrections import FILE, Correction, CorrectionLog
+from leaven.plain import counted
 from leaven.report.palette import palette
 from leaven.review.items import Index, Status, last_round, open_index
 from leaven.review.lists import Lists, Wanted
@@ -111,7 +112,9 @@ class Desk:
                 ],
                 "counts": self._counts(verdicts),
                 "last": verdicts.last_id,
-                "notes": [f"{missing} pictures are gone."] if missing else [],
+                "notes": [f"{counted(missing, 'picture')} {'is' if missing == 1 else 'are'} gone."]
+                if missing
+                else [],
             }
 
     def list_items(self, wanted: Wanted, start: int, count: int) -> dict[str, Any]:

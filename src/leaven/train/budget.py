@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from leaven.errors import ConfigError
+from leaven.plain import counted
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _STEPS = re.compile(r"^\s*(\d[\d_]*)\s*(steps?)?\s*$")
@@ -64,4 +65,4 @@ class Budget:
         return min(1.0, seconds / self.seconds)
 
     def __str__(self) -> str:
-        return f"{self.steps} steps" if self.steps is not None else f"{self.seconds:g}s"
+        return counted(self.steps, "step") if self.steps is not None else f"{self.seconds:g}s"
