@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +100,35 @@ def test_an_export_is_read_again(done, leaven, tmp_path):
                 assert np.array_equal(given.maps[row], again.maps[rows[name]])
             else:
                 assert torch.equal(given.boxes[one[0]].boxes, again.boxes[one[1]].boxes)
+
+
+def test_all_labels_are_written_where_nothing_is_accepted(done, leaven, tmp_path):
+    task, _, run, _ = done
+    if task == "segmentation":
+        pytest.skip("a label map is written whole")
+    found = LabelStore(run / "labels").read_boxes()
+    believed = replace(found.labels, known=found.labels.source.new_zeros(len(found.names)).bool())
+    believed = believed.with_weight(torch.zeros(len(believed.boxes)))
+    doubted = tmp_path / "run"
+    shutil.copytree(run, doubted, ignore=shutil.ignore_patterns("labels"))
+    LabelStore(doubted / "labels").write_boxes(1, found.names, believed, found.sizes, found.classes)
+    result = leaven("export", doubted, "--all", "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    for form in FORMS[task]:
+        assert told[form]["rows"] == len(believed.boxes) > 0, form
+        assert told[form]["labelled"] == int((believed.counts > 0).sum()), form
+    content = json.loads((tmp_path / "coco/annotations/train.json").read_text())
+    assert len(content["annotations"]) == len(believed.boxes)
+    result = leaven(
+        "export", doubted, "--labels", "label-studio", "--doubtful-only", "--score", 0,
+        "--out", tmp_path, "--json",
+    )  # fmt: skip
+    told = json.loads(result.stdout)["label-studio"]
+    visible = len(believed.boxes)
+    if believed.masks is not None:
+        visible = int((believed.masks.area() > 0).sum())
+    assert (told["pictures"], told["rows"]) == (len(found.names), visible)
 
 
 @pytest.mark.parametrize("form", ["label-studio", "cvat"])

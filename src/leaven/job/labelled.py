@@ -28,7 +28,8 @@ def labelled_listing(
     Args:
         run: the run folder.
         moved: where the pictures are now, if they were moved.
-        accepted_only: of label maps, say nothing of pixels that are not accepted.
+        accepted_only: say nothing of pixels that are not accepted, and of pictures without an
+            accepted box; the boxes that are not accepted stay in the others.
 
     Raises:
         RunError: the pictures are gone, or some of them are.
@@ -52,7 +53,10 @@ def labelled_listing(
         return _chosen(listing, rows, known=known, maps=RoundMaps(maps, accepted_only))
     found = store.read_boxes()
     rows = rows_of_names(listing.names, found.names, run, source)
-    return _chosen(listing, rows, known=found.labels.known, boxes=found.labels)
+    labels = found.labels
+    if not accepted_only:
+        labels = replace(labels, known=labels.known | (labels.counts > 0))
+    return _chosen(listing, rows, known=labels.known, boxes=labels)
 
 
 class RoundMaps:

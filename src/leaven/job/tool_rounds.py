@@ -131,7 +131,7 @@ class BoxesOfRound:
         whole = kept and known and not free and all(bool(weights[row] > 0) for row in used)
         if groups and not whole:
             notes["groups, which corrections cannot hold and which were left out"] += groups
-        if not kept or not known:
+        if not kept or not (known or drawn):
             return Said("relabel", boxes=boxes, notes=+notes)
         return Said("accept", boxes=None if whole else boxes, notes=+notes)
 

@@ -55,13 +55,12 @@ def write_cvat(
     """
     shown = Shown(listing, every=every, score=score)
     items = shown.doubtful() if doubtful_only else list(range(len(listing)))
-    known = listing.known.tolist()
     return _written(
         folder,
         items,
         listing.names,
         partial(encoded, listing),
-        lambda item: (shown.of(item), known[item]),
+        lambda item: (shown.of(item), shown.known[item]),
         listing.classes,
     )
 

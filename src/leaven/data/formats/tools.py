@@ -65,6 +65,8 @@ def state_of(things: Sequence[Thing], known: bool) -> State:
 class Shown:
     """The things of every picture of a listing.
 
+    Masks without a pixel are left out. Nothing is known of a picture whose things all are.
+
     Args:
         listing: the pictures.
         every: show rows that are not accepted, of weight 0, as well.
@@ -73,10 +75,15 @@ class Shown:
 
     def __init__(self, listing: AnnotatedListing, *, every: bool, score: float = 0.0) -> None:
         self._listing, self._labels = listing, None
+        self.known: list[bool] = listing.known.tolist()
         if listing.boxes is not None:
             boxes = listing.boxes.cpu()
             shown = boxes.accepted | ((boxes.confidence >= score) & every)
+            if boxes.masks is not None:
+                shown &= boxes.masks.area() > 0
             self._labels = boxes.keep(shown)
+            left_out = (boxes.counts > 0) & (self._labels.counts == 0)
+            self.known = (boxes.known & ~left_out).tolist()
             self._rows = per_picture(self._labels)
 
     @property
@@ -86,7 +93,7 @@ class Shown:
 
     def of(self, item: int) -> list[Thing]:
         """The things of a picture, none where nothing is known of it."""
-        if not bool(self._listing.known[item]):
+        if not self.known[item]:
             return []
         if self._labels is None:
             return _of_map(self._listing, item)
@@ -97,12 +104,12 @@ class Shown:
 
     def doubtful(self) -> list[int]:
         """The pictures that need a person."""
-        known = self._listing.known.tolist()
+        known = self.known
         if self._labels is None:
             return [i for i in range(len(known)) if state_of(self.of(i), known[i]) == "doubtful"]
         doubted = self._labels.pictures[~self._labels.accepted]
         needs = torch.bincount(doubted, minlength=len(known)) > 0
-        found: list[int] = (needs | ~self._listing.known).nonzero().squeeze(1).tolist()
+        found: list[int] = (needs | ~torch.tensor(known)).nonzero().squeeze(1).tolist()
         return found
 
 
