@@ -507,6 +507,21 @@ def test_erased_pixels_are_background(tmp_path: Path) -> None:
     assert np.array_equal(painted(said.boxes, wanted.shape, STREET), wanted)
 
 
+def test_nothing_is_said_of_pixels_drawn_as_void(tmp_path: Path) -> None:
+    run, listing, believed = maps_run(tmp_path / "run")
+    file = write("cvat", tmp_path / "out", listing)
+    tree = ElementTree.parse(file)
+    cat = next(m for m in tree.findall("image")[0].iter("mask") if m.get("label") == "cat")
+    cat.set("label", "void")
+    tree.write(file)
+    import_corrections(run, file)
+    wanted = believed[0].classes.numpy().copy()
+    wanted[wanted == 1] = 255
+    said = CorrectionLog(run).standing()[NAMES[0]]
+    assert said.action == "relabel"
+    assert np.array_equal(painted(said.boxes, wanted.shape, STREET), wanted)
+
+
 def test_names_that_differ_in_their_ending_alone_come_back(tmp_path: Path) -> None:
     names = ["a.jpg", "a.png", "b/a.png"]
     labels = ClassLabels.from_person(torch.tensor([0, 1, 2]))

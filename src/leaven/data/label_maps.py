@@ -22,7 +22,10 @@ from leaven.labels.pixels import VOID
 BACKGROUND = "background"
 """The class of the pixels that no annotation covers."""
 
-VOID_NAMES = frozenset({"void", "ignore", "unlabelled", "unlabeled"})
+VOID_NAME = "void"
+"""What void pixels are called where they need a name."""
+
+VOID_NAMES = frozenset({VOID_NAME, "ignore", "unlabelled", "unlabeled"})
 """The class names, in lower case, whose pixels are void."""
 
 _WRONG = -1

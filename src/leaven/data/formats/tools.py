@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from leaven.data.annotated_listing import AnnotatedListing, BelievedMaps
 from leaven.data.formats.folder import per_picture
-from leaven.data.label_maps import BACKGROUND
+from leaven.data.label_maps import BACKGROUND, VOID_NAME
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import ClassLabels, Source
 from leaven.labels.pixels import VOID
@@ -71,10 +71,15 @@ class Shown:
         listing: the pictures.
         every: show rows that are not accepted, of weight 0, as well.
         score: do not show rows that are not accepted and have a lower confidence.
+        void: show the void pixels of label maps that have a background as a thing ``VOID_NAME``,
+            so that they are told from it.
     """
 
-    def __init__(self, listing: AnnotatedListing, *, every: bool, score: float = 0.0) -> None:
+    def __init__(
+        self, listing: AnnotatedListing, *, every: bool, score: float = 0.0, void: bool = False
+    ) -> None:
         self._listing, self._labels = listing, None
+        self._void = void and BACKGROUND in listing.classes
         self.known: list[bool] = listing.known.tolist()
         if listing.boxes is not None:
             boxes = listing.boxes.cpu()
@@ -96,7 +101,7 @@ class Shown:
         if not self.known[item]:
             return []
         if self._labels is None:
-            return _of_map(self._listing, item)
+            return _of_map(self._listing, item, void=self._void)
         rows = self._rows[item]
         return [
             _of_row(self._listing.classes, self._labels, row, key) for key, row in enumerate(rows)
@@ -138,14 +143,16 @@ def _of_row(classes: Sequence[str], labels: BoxLabels, row: int, key: int) -> Th
     )
 
 
-def _of_map(listing: AnnotatedListing, item: int) -> list[Thing]:
-    """Each class of a label map but the background."""
+def _of_map(listing: AnnotatedListing, item: int, *, void: bool) -> list[Thing]:
+    """Each class of a label map but the background, and with ``void`` its void pixels, first."""
     assert listing.maps is not None
     found = listing.maps[item]
     if found is None:
         return []
     beliefs = listing.maps.believed(item) if isinstance(listing.maps, BelievedMaps) else None
     things = []
+    if void and (unsaid := found == VOID).any():
+        things.append(Thing(VOID, VOID_NAME, 1.0, 1.0, Source.PERSON, mask=unsaid))
     for value in np.unique(found).tolist():
         if value == VOID or listing.classes[value] == BACKGROUND:
             continue
