@@ -19,6 +19,7 @@ from leaven.data.open import check_count, check_share, sides
 from leaven.data.picture_tags import classes_of_maps, with_tags
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.readers.annotated import read_annotated
+from leaven.data.readers.picture_sizes import unreadable_share
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 
@@ -90,7 +91,8 @@ def open_annotated(
     check_share("test_share", test_share, below=True)
     check_share("val_share", val_share, below=True)
     size = sides(image_size)
-    listing = find_listing(source, task, annotations, seed)
+    manner = manner or Manner()
+    listing = find_listing(source, task, annotations, seed, manner.max_unreadable)
     embedded = source in (None, SCENES)
     if embedded and labelled is None:
         labelled = LABELLED
@@ -108,12 +110,17 @@ def open_annotated(
 
 
 def find_listing(
-    source: str | Path | None, task: Task, annotations: Path | None, seed: int
+    source: str | Path | None,
+    task: Task,
+    annotations: Path | None,
+    seed: int,
+    max_unreadable: float,
 ) -> AnnotatedListing:
     """What lies at ``source``, before anything is decoded; see ``open_annotated``."""
     if source is None or source == SCENES:
         return listed_scenes(task, seed=seed)
-    return read_annotated(Path(source).expanduser(), task, annotations)
+    with unreadable_share(max_unreadable):
+        return read_annotated(Path(source).expanduser(), task, annotations)
 
 
 def _divided(

@@ -38,7 +38,9 @@ def labelled_listing(
     store = LabelStore(run / "labels")
     source = config.data if moved is None else str(moved)
     try:
-        listing = find_listing(source, cast("Task", config.task), config.annotations, config.seed)
+        listing = find_listing(
+            source, cast("Task", config.task), config.annotations, config.seed, max_unreadable=1
+        )
     except DataError as error:
         raise RunError(
             f"The pictures of the run {run} cannot be opened: {error.found}",

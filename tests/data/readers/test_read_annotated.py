@@ -10,8 +10,11 @@ from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.loading import Manner
+from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
 from leaven.data.readers.instance_maps import runs_of_map
+from leaven.errors import DataError
 from leaven.labels import Masks, Source
 
 HEIGHT, WIDTH = 20, 30
@@ -336,6 +339,24 @@ def test_runs_of_a_map_are_those_of_its_masks() -> None:
     stacked = torch.from_numpy(numbers[None] == np.arange(1, 6)[:, None, None])
     assert runs == list(Masks.from_dense(stacked).runs)
     assert runs_of_map(np.zeros((4, 4), int)) == ([], [])
+
+
+def test_as_many_pictures_as_asked_may_be_unreadable(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    for name in ("c", "d"):
+        (tmp_path / f"images/{name}.png").write_bytes(b"\x89PNG")
+    for name in "abcd":
+        yolo_label(tmp_path, f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5")
+    with pytest.raises(DataError, match="2 of 4 pictures") as caught:
+        open_annotated(tmp_path, "detection")
+    assert "at most 1" in caught.value.expected and "--max-unreadable" in caught.value.do
+    assert len(open_annotated(tmp_path, "detection", manner=Manner(1)).train) == 2
+    (tmp_path / "images/d.png").unlink()
+    (tmp_path / "labels/d.txt").unlink()
+    assert len(open_annotated(tmp_path, "detection").train) == 2
+    with pytest.raises(DataError, match="1 of 3 pictures") as caught:
+        open_annotated(tmp_path, "detection", manner=Manner(0))
+    assert "at most 0" in caught.value.expected
 
 
 def test_a_long_picture_and_an_unreadable_one_are_noted(tmp_path: Path) -> None:
