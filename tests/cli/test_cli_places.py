@@ -276,3 +276,25 @@ def test_more_labelled_pictures_than_there_are(refused, tmp_path):
     message = refused("run", data, "--task", "detection", "--labelled", 50, "--out", tmp_path / "r")
     assert "50" in message
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("task", list(NETS))
+def test_advice_to_hide_labels_names_an_option_of_the_task(task, refused, tmp_path):
+    made = scenes(COUNT, seed=3, size=64)
+    maps = list(made.semantic.numpy()) if task == "segmentation" else None
+    listing = AnnotatedListing(
+        name="scenes",
+        sources=[Image.fromarray(image.numpy()) for image in made.images.permute(0, 2, 3, 1)],
+        names=[f"{number:03d}.png" for number in range(COUNT)],
+        splits=["train"] * COUNT,
+        classes=made.thing_classes if maps is None else made.classes,
+        sizes=torch.tensor([[64, 64]] * COUNT),
+        known=torch.ones(COUNT).bool(),
+        boxes=made.boxes(masks=task == "instance") if maps is None else None,
+        maps=maps,
+    )
+    formats.write_coco(tmp_path / "data", listing)
+    message = refused(
+        "run", tmp_path / "data", "--task", task, "--budget", 1, "--out", tmp_path / "run"
+    )
+    assert "--labelled N" in message and "--labels-per-class" not in message
