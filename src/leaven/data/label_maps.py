@@ -56,7 +56,7 @@ class MaskCode:
         colours: Sequence[tuple[int, int, int]] | None = None,
     ) -> MaskCode:
         """The code in which the value is the position in ``classes``, and 255 and ``void`` say
-        nothing.
+        nothing. Where all colours are greys, the grey of a class is a further value of it.
 
         Args:
             classes: the class of each value, ``VOID`` for one that says nothing.
@@ -71,6 +71,9 @@ class MaskCode:
         words = f"the values 0 to {len(classes) - 1}, and {VOID} where nothing is said"
         if colours is None:
             return cls(values, words if void is None else f"{words}, or {void}")
+        if all(r == g == b for r, g, b in colours):
+            greys = {r: classes[i] for i, (r, _, _) in enumerate(colours) if r >= len(classes)}
+            values[list(greys)] = list(greys.values())
         packed = {(r << 16) + (g << 8) + b: int(values[i]) for i, (r, g, b) in enumerate(colours)}
         return cls(values, f"{words}; or the colours of the classes", packed)
 

@@ -279,7 +279,23 @@ def test_masks_without_class_names_are_numbered_and_have_splits(tmp_path: Path) 
     found = read_annotated(tmp_path, "segmentation", void=9)
     assert found.classes == ("0", "1", "2", "3") and found.splits == ["train", "val"]
     assert found.maps is not None and np.array_equal(found.maps[0], mask(0, 1, 255))
-    assert found.notes == ("No file names the classes of the masks; they are numbered 0 to 3.",)
+    assert found.notes == (
+        "No file names the classes of the masks; they are numbered 0 to 3.",
+        "No mask has the number 2.",
+    )
+
+
+def test_masks_with_many_gaps_are_refused_until_a_file_says_their_greys(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg")
+    save(tmp_path / "masks/a.png", mask(0, 127, 254))
+    with pytest.raises(DataError, match="the values 0, 127, 254 and no other") as caught:
+        read_annotated(tmp_path, "segmentation")
+    assert "classes.json" in caught.value.do
+    greys = {"sky": 0, "cat": 127, "dog": 254}
+    write_json(tmp_path / "classes.json", [{"name": n, "color": [g] * 3} for n, g in greys.items()])
+    found = read_annotated(tmp_path, "segmentation")
+    assert found.classes == ("sky", "cat", "dog") and found.maps is not None
+    assert np.array_equal(found.maps[0], mask(0, 1, 2))
 
 
 @pytest.mark.parametrize("names", [None, "sky\nbird\n"])
