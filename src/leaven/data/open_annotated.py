@@ -14,6 +14,7 @@ from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
+from leaven.data.listing import some
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
 from leaven.data.picture_tags import classes_of_maps, with_tags
@@ -146,7 +147,32 @@ def _divided(
             "at least one labelled picture beside those that are held out",
             "label some pictures, or hold out fewer (test_share, val_share).",
         )
+    if isinstance(labels, BoxLabels):
+        _check_boxes(labels, listing.name)
+        division.notes += _absent(listing)
     return division.data(listing.name, listing.classes, flip=flip)
+
+
+def _check_boxes(labels: BoxLabels, name: str) -> None:
+    if len(labels.boxes):
+        return
+    raise DataError(
+        f"There is no box in the {int(labels.known.sum())} labelled pictures of {name} to learn "
+        "from.",
+        "something in at least one of them",
+        "check that the annotations are those of these pictures; a picture that is listed without "
+        "a box counts as looked at and empty.",
+    )
+
+
+def _absent(listing: AnnotatedListing) -> list[str]:
+    """A note of the classes of which nothing is in any picture, if there are any."""
+    assert listing.boxes is not None
+    there = set(listing.boxes.classes.unique().tolist())
+    absent = [name for index, name in enumerate(listing.classes) if index not in there]
+    if not absent:
+        return []
+    return [f"Nothing in the pictures is of the class {some(absent)}."]
 
 
 class Division(Generic[T]):

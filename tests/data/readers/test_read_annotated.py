@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
-from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.annotated_listing import AnnotatedListing, Task
 from leaven.data.loading import Manner
 from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
@@ -387,3 +387,22 @@ def test_a_long_picture_and_an_unreadable_one_are_noted(tmp_path: Path) -> None:
     assert found.notes[1] == (
         "1 picture is more than 10 times as long as wide: images/long.png (300x4)."
     )
+
+
+@pytest.mark.parametrize("task", ["detection", "instance"])
+def test_pictures_without_a_box_teach_nothing(tmp_path: Path, task: Task) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    if task == "instance":
+        save(tmp_path / "instances/a.png", mask(0))
+    else:
+        write_json(tmp_path / "train.json", coco_of({1: "a.jpg", 2: "b.jpg"}, []))
+    with pytest.raises(DataError, match="no box in the . labelled pictures"):
+        open_annotated(tmp_path, task)
+
+
+def test_classes_of_nothing_are_noted(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    yolo_label(tmp_path, "labels/a.txt", "1 0.5 0.5 0.5 0.5")
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    notes = open_annotated(tmp_path, "detection").notes
+    assert "Nothing in the pictures is of the class cat, bird." in notes
