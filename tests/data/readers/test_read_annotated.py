@@ -406,3 +406,36 @@ def test_classes_of_nothing_are_noted(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
     notes = open_annotated(tmp_path, "detection").notes
     assert "Nothing in the pictures is of the class cat, bird." in notes
+
+
+def test_yolo_classes_without_names_are_noted(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg")
+    yolo_label(tmp_path, "labels/a.txt", "2 0.5 0.5 0.5 0.5")
+    found = read_annotated(tmp_path, "detection")
+    assert found.classes == ("0", "1", "2")
+    assert found.notes == ("No file names the classes of the boxes; they are numbered 0 to 2.",)
+
+
+@pytest.mark.parametrize("folders", [("",), ("train/", "val/")])
+def test_yolo_classes_are_those_of_a_list_among_the_labels(
+    tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    for folder in folders:
+        photo(tmp_path, f"images/{folder}a.jpg")
+        yolo_label(tmp_path, f"labels/{folder}a.txt", "1 0.5 0.5 0.5 0.5")
+        (tmp_path / f"labels/{folder}classes.txt").write_text("cat\ndog\n")
+    found = read_annotated(tmp_path, "detection")
+    assert found.classes == ("cat", "dog") and found.notes == ()
+    assert read_annotated(tmp_path / "images", "detection", tmp_path / "labels").classes == (
+        "cat", "dog",
+    )  # fmt: skip
+    (tmp_path / f"labels/{folders[0]}classes.txt").write_text("cat\nbird\n")
+    if len(folders) > 1:
+        with pytest.raises(DataError, match="lists of classes in .* differ"):
+            read_annotated(tmp_path, "detection")
+
+
+def test_a_picture_may_be_called_classes(tmp_path: Path) -> None:
+    photo(tmp_path, "images/classes.jpg")
+    yolo_label(tmp_path, "labels/classes.txt", "0 0.5 0.5 0.5 0.5")
+    assert len(rows(read_annotated(tmp_path, "detection"))) == 1
