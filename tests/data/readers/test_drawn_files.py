@@ -26,7 +26,7 @@ from tests.data.annotated_cases import (
     random_boxes,
 )
 
-from leaven.data.formats import write_cvat
+from leaven.data.formats import write_cvat, write_label_studio
 from leaven.data.formats.brush import brush_mask, brush_runs
 from leaven.data.formats.cvat import cvat_runs
 from leaven.data.readers.annotated import read_annotated
@@ -493,6 +493,12 @@ def test_maps_of_cvat_without_void_have_a_background_and_a_note(tmp_path: Path) 
 def photo(path: Path, width: int, height: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height)).save(path)
+
+
+def test_predictions_that_nobody_has_looked_at_are_no_labels(tmp_path: Path) -> None:
+    write_label_studio(tmp_path, boxes_listing(random_boxes(1, masks=False)), every=True)
+    with pytest.raises(DataError, match="Nobody has annotated a picture"):
+        read_annotated(tmp_path, "detection")
 
 
 def test_an_export_of_label_studio_is_read_as_data(tmp_path: Path) -> None:

@@ -121,6 +121,14 @@ def _classes(tree: Tree, said: _Said, files: Sequence[DrawnFile]) -> tuple[str, 
     used = {shape.name for picture in said.pictures.values() for shape in picture.shapes}
     listed = class_names(tree)
     classes = said.classes or (listed.names if listed is not None else ordered_classes(used))
+    if not any(picture.state == "said" for picture in said.pictures.values()):
+        raise DataError(
+            f"Nobody has annotated a picture of {files[0].path} yet; predictions are no "
+            "annotations.",
+            "an export of a project in which people have submitted something",
+            "correct or confirm the predictions in the labelling tool, submit them, and export the "
+            "project again.",
+        )
     check_names(classes, str(files[0].path))
     if used - set(classes):
         raise DataError(
