@@ -135,7 +135,7 @@ def classes_of(stored: NDArray[np.integer], code: MaskCode, name: str) -> NDArra
             f"The mask {name} has {int((found == _WRONG).sum())} pixels of "
             f"{len(wrong)} values that are no class: {', '.join(shown)}.",
             code.words,
-            "correct the mask or the list of classes, or say which value is void.",
+            "correct the mask or the list of classes; a class called void says nothing.",
         )
     return found.astype(np.uint8)
 

@@ -198,8 +198,8 @@ def test_boxes_that_leave_the_picture_are_clipped_and_empty_ones_left_out(tmp_pa
     found = read_annotated(tmp_path, "detection")
     assert [row[1] for row in rows(found)] == [[0, 4, WIDTH, 10], [0, 0, WIDTH, HEIGHT]]
     assert found.notes == (
-        "1 box left its picture and was clipped: Object 1 of JPEGImages/a.jpg.",
-        "1 box has no area and was left out: Object 2 of JPEGImages/a.jpg.",
+        "1 box left its picture and was clipped: Object 1 of Annotations/a.xml.",
+        "1 box has no area and was left out: Object 2 of Annotations/a.xml.",
     )
 
 
