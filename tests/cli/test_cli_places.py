@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +100,35 @@ def test_an_export_is_read_again(done, leaven, tmp_path):
                 assert np.array_equal(given.maps[row], again.maps[rows[name]])
             else:
                 assert torch.equal(given.boxes[one[0]].boxes, again.boxes[one[1]].boxes)
+
+
+def test_all_labels_are_written_where_nothing_is_accepted(done, leaven, tmp_path):
+    task, _, run, _ = done
+    if task == "segmentation":
+        pytest.skip("a label map is written whole")
+    found = LabelStore(run / "labels").read_boxes()
+    believed = replace(found.labels, known=found.labels.source.new_zeros(len(found.names)).bool())
+    believed = believed.with_weight(torch.zeros(len(believed.boxes)))
+    doubted = tmp_path / "run"
+    shutil.copytree(run, doubted, ignore=shutil.ignore_patterns("labels"))
+    LabelStore(doubted / "labels").write_boxes(1, found.names, believed, found.sizes, found.classes)
+    result = leaven("export", doubted, "--all", "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    for form in FORMS[task]:
+        assert told[form]["rows"] == len(believed.boxes) > 0, form
+        assert told[form]["labelled"] == int((believed.counts > 0).sum()), form
+    content = json.loads((tmp_path / "coco/annotations/train.json").read_text())
+    assert len(content["annotations"]) == len(believed.boxes)
+    result = leaven(
+        "export", doubted, "--labels", "label-studio", "--doubtful-only", "--score", 0,
+        "--out", tmp_path, "--json",
+    )  # fmt: skip
+    told = json.loads(result.stdout)["label-studio"]
+    visible = len(believed.boxes)
+    if believed.masks is not None:
+        visible = int((believed.masks.area() > 0).sum())
+    assert (told["pictures"], told["rows"]) == (len(found.names), visible)
 
 
 @pytest.mark.parametrize("form", ["label-studio", "cvat"])
@@ -245,3 +276,25 @@ def test_more_labelled_pictures_than_there_are(refused, tmp_path):
     message = refused("run", data, "--task", "detection", "--labelled", 50, "--out", tmp_path / "r")
     assert "50" in message
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("task", list(NETS))
+def test_advice_to_hide_labels_names_an_option_of_the_task(task, refused, tmp_path):
+    made = scenes(COUNT, seed=3, size=64)
+    maps = list(made.semantic.numpy()) if task == "segmentation" else None
+    listing = AnnotatedListing(
+        name="scenes",
+        sources=[Image.fromarray(image.numpy()) for image in made.images.permute(0, 2, 3, 1)],
+        names=[f"{number:03d}.png" for number in range(COUNT)],
+        splits=["train"] * COUNT,
+        classes=made.thing_classes if maps is None else made.classes,
+        sizes=torch.tensor([[64, 64]] * COUNT),
+        known=torch.ones(COUNT).bool(),
+        boxes=made.boxes(masks=task == "instance") if maps is None else None,
+        maps=maps,
+    )
+    formats.write_coco(tmp_path / "data", listing)
+    message = refused(
+        "run", tmp_path / "data", "--task", task, "--budget", 1, "--out", tmp_path / "run"
+    )
+    assert "--labelled N" in message and "--labels-per-class" not in message

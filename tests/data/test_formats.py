@@ -147,6 +147,17 @@ def test_rows_that_are_not_accepted_are_left_out_unless_asked(folder: Path) -> N
     check_boxes(found, boxes_listing(labels.keep(labels.accepted)), believed=True)
 
 
+@pytest.mark.parametrize("write", [write_coco, write_voc, write_yolo])
+def test_the_count_is_of_what_was_written(write, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    labels = without_crowds(random_boxes(3, masks=False))
+    known = torch.tensor([False, True, False, True])
+    done = write(folder, boxes_listing(replace(labels, known=known)), every=True)
+    found = read_annotated(folder, "detection").boxes
+    assert found is not None
+    assert (done.labelled, done.rows) == (2, len(found.boxes))
+    assert done.rows < len(labels.boxes)
+
+
 def test_pycocotools_opens_the_file(folder: Path) -> None:
     listing = boxes_listing(random_boxes(5, masks=True))
     assert listing.boxes is not None and listing.boxes.masks is not None

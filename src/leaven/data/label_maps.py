@@ -22,7 +22,10 @@ from leaven.labels.pixels import VOID
 BACKGROUND = "background"
 """The class of the pixels that no annotation covers."""
 
-VOID_NAMES = frozenset({"void", "ignore", "unlabelled", "unlabeled"})
+VOID_NAME = "void"
+"""What void pixels are called where they need a name."""
+
+VOID_NAMES = frozenset({VOID_NAME, "ignore", "unlabelled", "unlabeled"})
 """The class names, in lower case, whose pixels are void."""
 
 _WRONG = -1
@@ -53,7 +56,7 @@ class MaskCode:
         colours: Sequence[tuple[int, int, int]] | None = None,
     ) -> MaskCode:
         """The code in which the value is the position in ``classes``, and 255 and ``void`` say
-        nothing.
+        nothing. Where all colours are greys, the grey of a class is a further value of it.
 
         Args:
             classes: the class of each value, ``VOID`` for one that says nothing.
@@ -68,6 +71,9 @@ class MaskCode:
         words = f"the values 0 to {len(classes) - 1}, and {VOID} where nothing is said"
         if colours is None:
             return cls(values, words if void is None else f"{words}, or {void}")
+        if all(r == g == b for r, g, b in colours):
+            greys = {r: classes[i] for i, (r, _, _) in enumerate(colours) if r >= len(classes)}
+            values[list(greys)] = list(greys.values())
         packed = {(r << 16) + (g << 8) + b: int(values[i]) for i, (r, g, b) in enumerate(colours)}
         return cls(values, f"{words}; or the colours of the classes", packed)
 
@@ -129,7 +135,7 @@ def classes_of(stored: NDArray[np.integer], code: MaskCode, name: str) -> NDArra
             f"The mask {name} has {int((found == _WRONG).sum())} pixels of "
             f"{len(wrong)} values that are no class: {', '.join(shown)}.",
             code.words,
-            "correct the mask or the list of classes, or say which value is void.",
+            "correct the mask or the list of classes; a class called void says nothing.",
         )
     return found.astype(np.uint8)
 

@@ -126,3 +126,9 @@ def some(names: Sequence[str], count: int = 5) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
     short = [name if len(name) <= _SHOWN else name[:_SHOWN] + "..." for name in names[:count]]
     return ", ".join(short) + more
+
+
+def allowed_unreadable(count: int, share: float) -> int:
+    """How many of ``count`` pictures may be unreadable: the larger of ``share * count`` and
+    min(3, count // 10), but at least one; none where the share is 0."""
+    return 0 if share == 0 else max(1, min(3, count // 10), int(share * count))

@@ -14,7 +14,7 @@ from torch import Tensor
 from leaven.data.annotated_listing import AnnotatedListing
 from leaven.data.dataset import ImageSet, T
 from leaven.data.files import FilePixels, PictureError, PictureInfo, check_end, decode, pool, probe
-from leaven.data.listing import Listing, some
+from leaven.data.listing import Listing, allowed_unreadable, some
 from leaven.data.map_files import map_pixels
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
@@ -226,7 +226,7 @@ def _pictures(
 ) -> Pictures:
     """The pictures that can be read, in one shape, in memory where they fit."""
     count, failed = len(listing.names), dict[int, str]()
-    allowed = _allowed(count, manner.max_unreadable)
+    allowed = allowed_unreadable(count, manner.max_unreadable)
     report = manner.progress or _silent
 
     infos: list[PictureInfo | None] = [None] * count
@@ -334,10 +334,6 @@ def _small_shape(sizes: Tensor) -> tuple[int, int]:
     return DEFAULT_SIZE, DEFAULT_SIZE
 
 
-def _allowed(count: int, share: float) -> int:
-    return 0 if share == 0 else max(1, min(3, count // 10), int(share * count))
-
-
 def _refuse(listing: Found, failed: dict[int, str], allowed: int) -> None:
     count = len(listing.names)
     if len(failed) <= allowed and len(failed) < count:
@@ -346,7 +342,8 @@ def _refuse(listing: Found, failed: dict[int, str], allowed: int) -> None:
         f"{len(failed)} of {count} pictures of {listing.name} could not be read: "
         f"{_listed(listing, failed)}.",
         f"at most {allowed} unreadable {'picture' if allowed == 1 else 'pictures'}",
-        "replace or remove these files, or allow a larger share of unreadable pictures.",
+        "replace or remove these files, or allow a larger share of unreadable pictures "
+        "(--max-unreadable).",
     )
 
 

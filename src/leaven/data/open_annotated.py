@@ -14,12 +14,13 @@ from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
-from leaven.data.listing import alike_notes
+from leaven.data.listing import alike_notes, some
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
 from leaven.data.picture_tags import classes_of_maps, with_tags
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.readers.annotated import read_annotated
+from leaven.data.readers.picture_sizes import unreadable_share
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 from leaven.plain import counted
@@ -92,7 +93,8 @@ def open_annotated(
     check_share("test_share", test_share, below=True)
     check_share("val_share", val_share, below=True)
     size = sides(image_size)
-    listing = find_listing(source, task, annotations, seed)
+    manner = manner or Manner()
+    listing = find_listing(source, task, annotations, seed, manner.max_unreadable)
     embedded = source in (None, SCENES)
     if embedded and labelled is None:
         labelled = LABELLED
@@ -110,12 +112,17 @@ def open_annotated(
 
 
 def find_listing(
-    source: str | Path | None, task: Task, annotations: Path | None, seed: int
+    source: str | Path | None,
+    task: Task,
+    annotations: Path | None,
+    seed: int,
+    max_unreadable: float,
 ) -> AnnotatedListing:
     """What lies at ``source``, before anything is decoded; see ``open_annotated``."""
     if source is None or source == SCENES:
         return listed_scenes(task, seed=seed)
-    return read_annotated(Path(source).expanduser(), task, annotations)
+    with unreadable_share(max_unreadable):
+        return read_annotated(Path(source).expanduser(), task, annotations)
 
 
 def _divided(
@@ -141,7 +148,32 @@ def _divided(
             "at least one labelled picture beside those that are held out",
             "label some pictures, or hold out fewer (test_share, val_share).",
         )
+    if isinstance(labels, BoxLabels):
+        _check_boxes(labels, listing.name)
+        division.notes += _absent(listing)
     return division.data(listing.name, listing.classes, flip=flip)
+
+
+def _check_boxes(labels: BoxLabels, name: str) -> None:
+    if len(labels.boxes):
+        return
+    raise DataError(
+        f"There is no box in the {int(labels.known.sum())} labelled pictures of {name} to learn "
+        "from.",
+        "something in at least one of them",
+        "check that the annotations are those of these pictures; a picture that is listed without "
+        "a box counts as looked at and empty.",
+    )
+
+
+def _absent(listing: AnnotatedListing) -> list[str]:
+    """A note of the classes of which nothing is in any picture, if there are any."""
+    assert listing.boxes is not None
+    there = set(listing.boxes.classes.unique().tolist())
+    absent = [name for index, name in enumerate(listing.classes) if index not in there]
+    if not absent:
+        return []
+    return [f"Nothing in the pictures is of the class {some(absent)}."]
 
 
 class Division(Generic[T]):

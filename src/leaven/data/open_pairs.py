@@ -231,7 +231,7 @@ def _of_maps(
         side = SIDE if size is None else max(LEAST_SIDE, *size)
         listing = listed_told_scenes(seed, side)
     else:
-        listing = find_listing(source, "segmentation", other, seed)
+        listing = find_listing(source, "segmentation", other, seed, manner.max_unreadable)
     loaded = load_maps(listing, image_size=size, manner=manner)
     known = loaded.images.known
     items, notes = known.nonzero().squeeze(1), loaded.notes
@@ -271,7 +271,7 @@ def _any_pictures(
 ) -> tuple[Found, Sequence[str], tuple[str, ...]]:
     """Pictures whatever is said of them, their splits, and notes."""
     if source in (None, SCENES):
-        scenes = find_listing(source, "segmentation", None, 0)
+        scenes = find_listing(source, "segmentation", None, 0, 0)
         return scenes, scenes.splits, scenes.notes
     path = Path(str(source)).expanduser()
     if _is_table(path):

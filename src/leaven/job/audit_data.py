@@ -132,7 +132,7 @@ def read_audited(config: RunConfig, run: Path | None, progress: Progress | None)
 
 def _listing(config: RunConfig) -> Listing | AnnotatedListing:
     if config.task in TASKS:
-        return find_listing(config.data, config.task, config.annotations, config.seed)
+        return find_listing(config.data, config.task, config.annotations, config.seed, 1)
     columns = None
     if config.label_column is not None or config.truth_column is not None:
         columns = Columns(config.label_column or "label", config.truth_column)

@@ -32,7 +32,8 @@ def labelled_listing(
     Args:
         run: the run folder.
         moved: where the pictures are now, if they were moved.
-        accepted_only: of label maps, say nothing of pixels that are not accepted.
+        accepted_only: say nothing of pixels that are not accepted, and of pictures without an
+            accepted box; the boxes that are not accepted stay in the others.
 
     Raises:
         RunError: the pictures are gone, or some of them are.
@@ -41,7 +42,9 @@ def labelled_listing(
     store = LabelStore(run / "labels")
     source = config.data if moved is None else str(moved)
     try:
-        listing = find_listing(source, cast("Task", config.task), config.annotations, config.seed)
+        listing = find_listing(
+            source, cast("Task", config.task), config.annotations, config.seed, max_unreadable=1
+        )
     except DataError as error:
         raise RunError(
             f"The pictures of the run {run} cannot be opened: {error.found}",
@@ -56,7 +59,10 @@ def labelled_listing(
         return _chosen(listing, rows, known=known, maps=RoundMaps(maps, accepted_only))
     found = store.read_boxes()
     rows = rows_of_names(listing.names, found.names, run, source)
-    return _chosen(listing, rows, known=found.labels.known, boxes=found.labels)
+    labels = found.labels
+    if not accepted_only:
+        labels = replace(labels, known=labels.known | (labels.counts > 0))
+    return _chosen(listing, rows, known=labels.known, boxes=labels)
 
 
 class RoundMaps:

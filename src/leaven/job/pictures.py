@@ -56,7 +56,7 @@ def run_pictures(run: Path, names: list[str], moved: Path | None = None) -> RunP
     labels: Tensor | None = None
     try:
         if config.task in TASKS:
-            places = find_listing(source, config.task, config.annotations, config.seed)
+            places = find_listing(source, config.task, config.annotations, config.seed, 1)
             found, sources, classes = places.names, places.sources, places.classes
         else:
             columns = _columns(config)

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from leaven.data import Data, PairedPictures
+from leaven.data.annotated_listing import TASKS
 from leaven.data.pixel_maps import PixelMaps
 from leaven.errors import DataError, RunError
 from leaven.job.config import RunConfig
@@ -216,8 +217,8 @@ def _work(
                 f"Every picture of {images.name} has a label; {config.method} needs unlabelled "
                 "ones.",
                 "some pictures without a label",
-                "add unlabelled pictures, hide labels with --labels-per-class N for an experiment, "
-                "or use --method supervised",
+                f"add unlabelled pictures, hide labels with {_hiding(config.task)} for an "
+                "experiment, or use --method supervised",
             )
         method = baseline_of(method)
         images = replace(images, notes=(*images.notes, ALL_CORRECTED.format(config.method)))
@@ -252,6 +253,10 @@ def _work(
         write_text(folder / SUMMARY, text + "\n")
         write_report(folder)
     stage.trainer.wait()
+
+
+def _hiding(task: str) -> str:
+    return "--labelled N" if task in TASKS else "--labels-per-class N"
 
 
 def _summary(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from leaven.data.label_maps import BACKGROUND
+from leaven.data.label_maps import BACKGROUND, VOID_NAMES
 from leaven.data.readers.drawn import DrawnPicture, Placed, Shape, Size, Unusable
 from leaven.labels import LabelStore
 from leaven.labels.box_table import BoxRound
@@ -131,7 +131,7 @@ class BoxesOfRound:
         whole = kept and known and not free and all(bool(weights[row] > 0) for row in used)
         if groups and not whole:
             notes["groups, which corrections cannot hold and which were left out"] += groups
-        if not kept or not known:
+        if not kept or not (known or drawn):
             return Said("relabel", boxes=boxes, notes=+notes)
         return Said("accept", boxes=None if whole else boxes, notes=+notes)
 
@@ -165,7 +165,8 @@ class PixelsOfRound:
 
     A picture is accepted where every pixel that the round accepts has its class, and the others
     have the class of the round or none. What nothing was drawn on is ``background`` where there is
-    such a class and it was shown so, or something else was there; else nothing is said of it.
+    such a class and it was shown so, or something else was there; else nothing is said of it, as
+    where ``void`` was drawn.
     """
 
     def __init__(self, stored: PixelRound) -> None:
@@ -178,12 +179,16 @@ class PixelsOfRound:
         picture.check_size((height, width))
         notes: Counter[str] = Counter()
         drawn = np.full((height, width), VOID, dtype=np.uint8)
+        unsaid = np.zeros((height, width), dtype=bool)
         shapes = sorted(picture.shapes, key=lambda shape: shape.layer)
-        for shape, placed in _placed(shapes, (height, width), self._classes, notes):
-            drawn[_pixels(placed, (height, width), notes)] = self._classes.index(shape.name)
+        names = [*self._classes, *VOID_NAMES]
+        for shape, placed in _placed(shapes, (height, width), names, notes):
+            pixels, void = _pixels(placed, (height, width), notes), shape.name in VOID_NAMES
+            drawn[pixels] = VOID if void else self._classes.index(shape.name)
+            unsaid[pixels] = void
         shown, accepted = believed.classes.numpy(), believed.accepted.numpy()
         if BACKGROUND in self._classes:
-            self._fill(drawn, shown, accepted)
+            self._fill(drawn, shown, accepted, unsaid)
         if (drawn == VOID).all():
             return None
         # Of a pixel that is not accepted a person may say nothing.
@@ -194,15 +199,19 @@ class PixelsOfRound:
         return Said("accept", boxes=None if whole else self._boxes(drawn), notes=+notes)
 
     def _fill(
-        self, drawn: NDArray[np.uint8], shown: NDArray[np.uint8], accepted: NDArray[np.bool_]
+        self,
+        drawn: NDArray[np.uint8],
+        shown: NDArray[np.uint8],
+        accepted: NDArray[np.bool_],
+        unsaid: NDArray[np.bool_],
     ) -> None:
-        """Says ``background`` where nothing was drawn on what was shown."""
+        """Says ``background`` where nothing was drawn on what was shown, not even void."""
         background = self._classes.index(BACKGROUND)
         doubtful = ~accepted & (shown != VOID) & (shown != background)
         # Where none of it was drawn, only what is accepted was shown.
         whole = bool((drawn[doubtful] == shown[doubtful]).any()) or not doubtful.any()
         seen = shown != VOID if whole else accepted
-        drawn[(drawn == VOID) & seen] = background
+        drawn[(drawn == VOID) & seen & ~unsaid] = background
 
     def _boxes(self, drawn: NDArray[np.uint8]) -> list[dict[str, Any]]:
         height, width = drawn.shape

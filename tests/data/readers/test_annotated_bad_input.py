@@ -199,11 +199,14 @@ def voc_object(name: str, box: str) -> str:
         ('<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "entities"),
         (xml(voc_object("cat", "1 1 x 5")), "Object 1 of .*'x'"),
         (xml(voc_object("cat", "1 1 5")), "Object 1 of .*ymax None"),
-        (xml(voc_object("cat", "9 1 5 5")), "Object 1 of"),
-        (xml(voc_object("cat", "50 1 60 5")), "Object 1 of .*50|Object 1 of .*49"),
-        (xml(voc_object("", "1 1 5 5")), "without a name"),
+        (xml(voc_object("cat", "20 20 5 5")), r"Object 1 of .*a\.xml .*\(20, 20, 5, 5\)"),
+        (xml(voc_object("cat", "50 1 60 5")), r"Object 1 of .*\(50, 1, 60, 5\)"),
+        (xml(voc_object("", "1 1 5 5")), r"a\.xml has an object without a name"),
         (xml("<object><name>cat</name></object>"), "no bndbox"),
-        (xml("<size><width>9</width><height>9</height></size>"), "is 9x9; the picture is 30x20"),
+        (
+            xml("<size><width>9</width><height>9</height></size>"),
+            "a.xml .* is 9x9; the picture is 30x20",
+        ),
         (xml("", "../../etc/passwd"), "etc/passwd"),
     ],
 )
@@ -264,8 +267,9 @@ def test_a_colour_that_is_no_class(tmp_path: Path) -> None:
     save(tmp_path / "masks/a.png", np.full((*SIZE, 3), [1, 2, 3], np.uint8))
     maps = read_annotated(tmp_path, "segmentation").maps
     assert maps is not None
-    with pytest.raises(DataError, match="#010203"):
+    with pytest.raises(DataError, match="#010203") as caught:
         maps[0]
+    assert "a class called void" in caught.value.do
 
 
 @pytest.mark.parametrize(
@@ -276,6 +280,27 @@ def test_class_lists_that_cannot_be(tmp_path: Path, content: str) -> None:
     save(tmp_path / "masks/a.png", np.zeros(SIZE, np.uint8))
     put(tmp_path / "classes.json", content)
     refused(tmp_path, "classes.json", "segmentation")
+
+
+def test_an_object_of_names_is_told_what_lists_of_classes_are_read(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg")
+    save(tmp_path / "masks/a.png", np.zeros(SIZE, np.uint8))
+    put(tmp_path / "classes.json", {"0": "bg"})
+    with pytest.raises(DataError, match="gives '0' no colour") as caught:
+        read_annotated(tmp_path, "segmentation")
+    assert '["cat", "dog"]' in caught.value.expected
+    assert '{"cat": [128, 0, 0], ...}' in caught.value.expected
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+def test_ids_in_quotes_are_to_be_numbers(tmp_path: Path, key: str) -> None:
+    photo(tmp_path / "a.jpg")
+    content = good()
+    content["annotations"][0][key] = str(content["annotations"][0][key])
+    put(tmp_path / "train.json", content)
+    with pytest.raises(DataError, match=f"{key} '1'") as caught:
+        read_annotated(tmp_path, "detection")
+    assert "numbers, without quotes" in caught.value.do
 
 
 def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import copy
 import json
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,12 +20,13 @@ from PIL import Image
 from tests.data.annotated_cases import (
     boxes_listing,
     check_boxes,
+    check_maps,
     check_pictures,
     maps_listing,
     random_boxes,
 )
 
-from leaven.data.formats import write_cvat
+from leaven.data.formats import write_cvat, write_label_studio
 from leaven.data.formats.brush import brush_mask, brush_runs
 from leaven.data.formats.cvat import cvat_runs
 from leaven.data.readers.annotated import read_annotated
@@ -461,18 +464,41 @@ def test_what_is_written_for_cvat_is_read_as_data(masks: bool, tmp_path: Path) -
 
 def test_maps_that_are_written_for_cvat_are_read_as_data(tmp_path: Path) -> None:
     listing = maps_listing(2, ("background", "cat", "dög"))
-    write_cvat(tmp_path / "out", listing)
-    found = read_annotated(tmp_path / "out", "segmentation")
-    rows = {name: row for row, name in enumerate(found.names)}
-    for row in (0, 3):
-        wanted = listing.maps[row].copy()
-        wanted[wanted == 255] = 0
-        assert np.array_equal(found.maps[rows[listing.names[row]]], wanted)
+    write_cvat(tmp_path / "background", listing)
+    found = read_annotated(tmp_path / "background", "segmentation")
+    check_pictures(found, listing)
+    check_maps(found, listing)
+    # Without a background void is what no mask covers, and so a picture of it alone says nothing.
+    listing = maps_listing(2, ("cat", "dög"))
+    listing.maps[1] = None
+    listing = replace(listing, known=torch.tensor([True, False, False, True]))
+    write_cvat(tmp_path / "none", listing)
+    found = read_annotated(tmp_path / "none", "segmentation")
+    check_pictures(found, listing)
+    check_maps(found, listing)
+
+
+def test_maps_of_cvat_without_void_have_a_background_and_a_note(tmp_path: Path) -> None:
+    write_cvat(tmp_path, maps_listing(2, ("cat", "dög")))
+    file = tmp_path / "annotations.xml"
+    root = ElementTree.parse(file).getroot()
+    labels = root.find("meta/task/labels")
+    labels.remove(labels[-1])
+    ElementTree.ElementTree(root).write(file)
+    found = read_annotated(tmp_path, "segmentation")
+    assert found.classes == ("background", "cat", "dög")
+    assert any("count as background" in note for note in found.notes)
 
 
 def photo(path: Path, width: int, height: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height)).save(path)
+
+
+def test_predictions_that_nobody_has_looked_at_are_no_labels(tmp_path: Path) -> None:
+    write_label_studio(tmp_path, boxes_listing(random_boxes(1, masks=False)), every=True)
+    with pytest.raises(DataError, match="Nobody has annotated a picture"):
+        read_annotated(tmp_path, "detection")
 
 
 def test_an_export_of_label_studio_is_read_as_data(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from PIL import Image
 from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
-from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.loading import Manner
+from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
 from leaven.data.readers.instance_maps import runs_of_map
+from leaven.errors import DataError
 from leaven.labels import Masks, Source
 
 HEIGHT, WIDTH = 20, 30
@@ -195,8 +198,8 @@ def test_boxes_that_leave_the_picture_are_clipped_and_empty_ones_left_out(tmp_pa
     found = read_annotated(tmp_path, "detection")
     assert [row[1] for row in rows(found)] == [[0, 4, WIDTH, 10], [0, 0, WIDTH, HEIGHT]]
     assert found.notes == (
-        "1 box left its picture and was clipped: Object 1 of JPEGImages/a.jpg.",
-        "1 box has no area and was left out: Object 2 of JPEGImages/a.jpg.",
+        "1 box left its picture and was clipped: Object 1 of Annotations/a.xml.",
+        "1 box has no area and was left out: Object 2 of Annotations/a.xml.",
     )
 
 
@@ -276,7 +279,23 @@ def test_masks_without_class_names_are_numbered_and_have_splits(tmp_path: Path) 
     found = read_annotated(tmp_path, "segmentation", void=9)
     assert found.classes == ("0", "1", "2", "3") and found.splits == ["train", "val"]
     assert found.maps is not None and np.array_equal(found.maps[0], mask(0, 1, 255))
-    assert found.notes == ("No file names the classes of the masks; they are numbered 0 to 3.",)
+    assert found.notes == (
+        "No file names the classes of the masks; they are numbered 0 to 3.",
+        "No mask has the number 2.",
+    )
+
+
+def test_masks_with_many_gaps_are_refused_until_a_file_says_their_greys(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg")
+    save(tmp_path / "masks/a.png", mask(0, 127, 254))
+    with pytest.raises(DataError, match="the values 0, 127, 254 and no other") as caught:
+        read_annotated(tmp_path, "segmentation")
+    assert "classes.json" in caught.value.do
+    greys = {"sky": 0, "cat": 127, "dog": 254}
+    write_json(tmp_path / "classes.json", [{"name": n, "color": [g] * 3} for n, g in greys.items()])
+    found = read_annotated(tmp_path, "segmentation")
+    assert found.classes == ("sky", "cat", "dog") and found.maps is not None
+    assert np.array_equal(found.maps[0], mask(0, 1, 2))
 
 
 @pytest.mark.parametrize("names", [None, "sky\nbird\n"])
@@ -338,6 +357,24 @@ def test_runs_of_a_map_are_those_of_its_masks() -> None:
     assert runs_of_map(np.zeros((4, 4), int)) == ([], [])
 
 
+def test_as_many_pictures_as_asked_may_be_unreadable(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    for name in ("c", "d"):
+        (tmp_path / f"images/{name}.png").write_bytes(b"\x89PNG")
+    for name in "abcd":
+        yolo_label(tmp_path, f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5")
+    with pytest.raises(DataError, match="2 of 4 pictures") as caught:
+        open_annotated(tmp_path, "detection")
+    assert "at most 1" in caught.value.expected and "--max-unreadable" in caught.value.do
+    assert len(open_annotated(tmp_path, "detection", manner=Manner(1)).train) == 2
+    (tmp_path / "images/d.png").unlink()
+    (tmp_path / "labels/d.txt").unlink()
+    assert len(open_annotated(tmp_path, "detection").train) == 2
+    with pytest.raises(DataError, match="1 of 3 pictures") as caught:
+        open_annotated(tmp_path, "detection", manner=Manner(0))
+    assert "at most 0" in caught.value.expected
+
+
 def test_a_long_picture_and_an_unreadable_one_are_noted(tmp_path: Path) -> None:
     photo(tmp_path, "images/a.jpg")
     save(tmp_path / "images/long.png", Image.new("L", (300, 4)))
@@ -350,3 +387,55 @@ def test_a_long_picture_and_an_unreadable_one_are_noted(tmp_path: Path) -> None:
     assert found.notes[1] == (
         "1 picture is more than 10 times as long as wide: images/long.png (300x4)."
     )
+
+
+@pytest.mark.parametrize("task", ["detection", "instance"])
+def test_pictures_without_a_box_teach_nothing(tmp_path: Path, task: Task) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    if task == "instance":
+        save(tmp_path / "instances/a.png", mask(0))
+    else:
+        write_json(tmp_path / "train.json", coco_of({1: "a.jpg", 2: "b.jpg"}, []))
+    with pytest.raises(DataError, match="no box in the . labelled pictures"):
+        open_annotated(tmp_path, task)
+
+
+def test_classes_of_nothing_are_noted(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    yolo_label(tmp_path, "labels/a.txt", "1 0.5 0.5 0.5 0.5")
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    notes = open_annotated(tmp_path, "detection").notes
+    assert "Nothing in the pictures is of the class cat, bird." in notes
+
+
+def test_yolo_classes_without_names_are_noted(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg")
+    yolo_label(tmp_path, "labels/a.txt", "2 0.5 0.5 0.5 0.5")
+    found = read_annotated(tmp_path, "detection")
+    assert found.classes == ("0", "1", "2")
+    assert found.notes == ("No file names the classes of the boxes; they are numbered 0 to 2.",)
+
+
+@pytest.mark.parametrize("folders", [("",), ("train/", "val/")])
+def test_yolo_classes_are_those_of_a_list_among_the_labels(
+    tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    for folder in folders:
+        photo(tmp_path, f"images/{folder}a.jpg")
+        yolo_label(tmp_path, f"labels/{folder}a.txt", "1 0.5 0.5 0.5 0.5")
+        (tmp_path / f"labels/{folder}classes.txt").write_text("cat\ndog\n")
+    found = read_annotated(tmp_path, "detection")
+    assert found.classes == ("cat", "dog") and found.notes == ()
+    assert read_annotated(tmp_path / "images", "detection", tmp_path / "labels").classes == (
+        "cat", "dog",
+    )  # fmt: skip
+    (tmp_path / f"labels/{folders[0]}classes.txt").write_text("cat\nbird\n")
+    if len(folders) > 1:
+        with pytest.raises(DataError, match="lists of classes in .* differ"):
+            read_annotated(tmp_path, "detection")
+
+
+def test_a_picture_may_be_called_classes(tmp_path: Path) -> None:
+    photo(tmp_path, "images/classes.jpg")
+    yolo_label(tmp_path, "labels/classes.txt", "0 0.5 0.5 0.5 0.5")
+    assert len(rows(read_annotated(tmp_path, "detection"))) == 1

@@ -80,3 +80,20 @@ def test_links_to_folders_are_followed_once_and_not_out_of_the_folder(make_folde
     (root / "fox").symlink_to(other, target_is_directory=True)
     with pytest.raises(DataError, match="fox is a link to .*elsewhere, out of the folder"):
         read(root)
+
+
+@pytest.mark.parametrize(
+    "folders, task",
+    [
+        (("images", "masks"), "segmentation"),
+        (("JPEGImages", "Annotations"), "detection"),
+        (("train/images", "train/instances"), "instance"),
+    ],
+)
+def test_a_task_that_was_forgotten_is_named(make_folder, folders, task):
+    root = make_folder({f"{folder}/{name}.png": None for folder in folders for name in "ab"})
+    with pytest.raises(DataError) as caught:
+        read(root)
+    assert caught.value.do.startswith(f"add --task {task} ")
+    make_folder({"cats/c.png": None, "train/cats/c.png": None})
+    assert "cats" in read(root).classes

@@ -19,13 +19,11 @@ from leaven.data.formats.folder import (
     written,
 )
 from leaven.data.formats.outlines import outline
-from leaven.data.label_maps import BACKGROUND
+from leaven.data.label_maps import BACKGROUND, VOID_NAME
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import Source
 from leaven.labels.masks import Masks
 from leaven.labels.pixels import VOID
-
-_VOID_NAME = "void"
 
 
 def write_coco(
@@ -57,7 +55,7 @@ def write_coco(
     names = list(listing.classes)
     info = {"description": listing.name}
     if from_maps and BACKGROUND in names:
-        names.append(_VOID_NAME)
+        names.append(VOID_NAME)
     elif from_maps:
         info["uncovered"] = "void"
     rows = per_picture(labels)

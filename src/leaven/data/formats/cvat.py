@@ -24,6 +24,7 @@ from leaven.data.formats.folder import (
 )
 from leaven.data.formats.masks import palette
 from leaven.data.formats.tools import STATES, Shown, Thing, of_class
+from leaven.data.label_maps import VOID_NAME
 from leaven.data.writers import encoded_picture
 from leaven.labels.classes import ClassLabels, Source
 
@@ -38,8 +39,9 @@ def write_cvat(
 ) -> Written:
     """``images/``, ``annotations.xml`` and ``cvat_labels.json``, for a task of CVAT.
 
-    Boxes are boxes, masks are masks; a label map is one mask for each class but ``background``,
-    and void pixels have none. The attributes of each are ``state`` (person, accepted or doubtful),
+    Boxes are boxes, masks are masks; a label map is one mask for each class but ``background``.
+    There is a label ``void`` for label maps; void pixels are a mask of it where there is a
+    background, else no mask covers them. The attributes of each are ``state`` (person, accepted or doubtful),
     ``confidence`` and ``crowd``. ``cvat_labels.json`` is what the raw editor of CVAT's labels takes.
 
     Args:
@@ -53,16 +55,16 @@ def write_cvat(
         DataError: the folder is not empty, a picture is gone, or XML cannot hold the name of a
             class.
     """
-    shown = Shown(listing, every=every, score=score)
+    shown = Shown(listing, every=every, score=score, void=True)
+    classes = listing.classes if listing.maps is None else (*listing.classes, VOID_NAME)
     items = shown.doubtful() if doubtful_only else list(range(len(listing)))
-    known = listing.known.tolist()
     return _written(
         folder,
         items,
         listing.names,
         partial(encoded, listing),
-        lambda item: (shown.of(item), known[item]),
-        listing.classes,
+        lambda item: (shown.of(item), shown.known[item]),
+        classes,
     )
 
 

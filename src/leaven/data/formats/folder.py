@@ -154,7 +154,7 @@ def write_splits(listing: AnnotatedListing, lines: list[str], folder: Path) -> N
 
 
 def chosen_boxes(listing: AnnotatedListing, *, every: bool) -> BoxLabels:
-    """The boxes to write: the accepted ones, or every one.
+    """The boxes to write: the accepted ones, or every one, of pictures that are known.
 
     Raises:
         DataError: the listing has label maps.
@@ -166,6 +166,7 @@ def chosen_boxes(listing: AnnotatedListing, *, every: bool) -> BoxLabels:
             "write it as COCO, mask files or for Label Studio.",
         )
     boxes = listing.boxes.cpu()
+    boxes = boxes.keep(boxes.known[boxes.pictures])
     return boxes if every else boxes.keep(boxes.accepted)
 
 

@@ -79,12 +79,12 @@ def write_label_studio(
     kind = "rectanglelabels"
     if shown.masks:
         kind = "polygonlabels" if polygons else "brushlabels"
-    sizes, known = listing.sizes.tolist(), listing.known.tolist()
+    sizes = listing.sizes.tolist()
 
     def task(item: int) -> tuple[list[Thing], list[dict[str, Any]], bool]:
         things = shown.of(item)
         results = [_result(thing, item, sizes[item], kind) for thing in things]
-        return things, results, known[item]
+        return things, results, shown.known[item]
 
     items = shown.doubtful() if doubtful_only else list(range(len(listing)))
     return _written(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from leaven.data.annotated_listing import AnnotatedListing, BelievedMaps
 from leaven.data.formats.folder import per_picture
-from leaven.data.label_maps import BACKGROUND
+from leaven.data.label_maps import BACKGROUND, VOID_NAME
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import ClassLabels, Source
 from leaven.labels.pixels import VOID
@@ -65,18 +65,30 @@ def state_of(things: Sequence[Thing], known: bool) -> State:
 class Shown:
     """The things of every picture of a listing.
 
+    Masks without a pixel are left out. Nothing is known of a picture whose things all are.
+
     Args:
         listing: the pictures.
         every: show rows that are not accepted, of weight 0, as well.
         score: do not show rows that are not accepted and have a lower confidence.
+        void: show the void pixels of label maps that have a background as a thing ``VOID_NAME``,
+            so that they are told from it.
     """
 
-    def __init__(self, listing: AnnotatedListing, *, every: bool, score: float = 0.0) -> None:
+    def __init__(
+        self, listing: AnnotatedListing, *, every: bool, score: float = 0.0, void: bool = False
+    ) -> None:
         self._listing, self._labels = listing, None
+        self._void = void and BACKGROUND in listing.classes
+        self.known: list[bool] = listing.known.tolist()
         if listing.boxes is not None:
             boxes = listing.boxes.cpu()
             shown = boxes.accepted | ((boxes.confidence >= score) & every)
+            if boxes.masks is not None:
+                shown &= boxes.masks.area() > 0
             self._labels = boxes.keep(shown)
+            left_out = (boxes.counts > 0) & (self._labels.counts == 0)
+            self.known = (boxes.known & ~left_out).tolist()
             self._rows = per_picture(self._labels)
 
     @property
@@ -86,10 +98,10 @@ class Shown:
 
     def of(self, item: int) -> list[Thing]:
         """The things of a picture, none where nothing is known of it."""
-        if not bool(self._listing.known[item]):
+        if not self.known[item]:
             return []
         if self._labels is None:
-            return _of_map(self._listing, item)
+            return _of_map(self._listing, item, void=self._void)
         rows = self._rows[item]
         return [
             _of_row(self._listing.classes, self._labels, row, key) for key, row in enumerate(rows)
@@ -97,12 +109,12 @@ class Shown:
 
     def doubtful(self) -> list[int]:
         """The pictures that need a person."""
-        known = self._listing.known.tolist()
+        known = self.known
         if self._labels is None:
             return [i for i in range(len(known)) if state_of(self.of(i), known[i]) == "doubtful"]
         doubted = self._labels.pictures[~self._labels.accepted]
         needs = torch.bincount(doubted, minlength=len(known)) > 0
-        found: list[int] = (needs | ~self._listing.known).nonzero().squeeze(1).tolist()
+        found: list[int] = (needs | ~torch.tensor(known)).nonzero().squeeze(1).tolist()
         return found
 
 
@@ -131,14 +143,16 @@ def _of_row(classes: Sequence[str], labels: BoxLabels, row: int, key: int) -> Th
     )
 
 
-def _of_map(listing: AnnotatedListing, item: int) -> list[Thing]:
-    """Each class of a label map but the background."""
+def _of_map(listing: AnnotatedListing, item: int, *, void: bool) -> list[Thing]:
+    """Each class of a label map but the background, and with ``void`` its void pixels, first."""
     assert listing.maps is not None
     found = listing.maps[item]
     if found is None:
         return []
     beliefs = listing.maps.believed(item) if isinstance(listing.maps, BelievedMaps) else None
     things = []
+    if void and (unsaid := found == VOID).any():
+        things.append(Thing(VOID, VOID_NAME, 1.0, 1.0, Source.PERSON, mask=unsaid))
     for value in np.unique(found).tolist():
         if value == VOID or listing.classes[value] == BACKGROUND:
             continue

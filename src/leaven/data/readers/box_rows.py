@@ -63,24 +63,32 @@ class BoxRows:
         confidence: float = 1.0,
         weight: float = 1.0,
         source: Source = Source.PERSON,
+        said: Sequence[float] | None = None,
     ) -> None:
         """A box x1, y1, x2, y2 in pixels, with its mask as COCO run lengths.
 
         Args:
             where: which annotation this is, for errors and notes.
+            said: the corners as the file has them, for errors, where it counts otherwise.
 
         Raises:
             DataError: the box is not finite, inverted, or wholly outside the picture.
         """
         height, width = self.size(picture)
         if not all(map(math.isfinite, box)):
-            raise _wrong(where, box, "four finite numbers")
+            raise _wrong(where, box if said is None else said, "four finite numbers")
         x1, y1, x2, y2 = box
         if x2 < x1 or y2 < y1:
-            raise _wrong(where, box, "x1 <= x2 and y1 <= y2, a width and a height of at least 0")
+            raise _wrong(
+                where,
+                box if said is None else said,
+                "x1 <= x2 and y1 <= y2, a width and a height of at least 0",
+            )
         right, below = x1 >= width + _ROUNDING, y1 >= height + _ROUNDING
         if right or below or x2 <= -_ROUNDING or y2 <= -_ROUNDING:
-            raise _wrong(where, box, f"a box in its picture of {width}x{height}")
+            raise _wrong(
+                where, box if said is None else said, f"a box in its picture of {width}x{height}"
+            )
         inner = np.clip(box, 0, (width, height, width, height)).astype(np.float32)
         empty = bool(inner[2] <= inner[0] or inner[3] <= inner[1])
         if empty or (run is not None and not Masks([run], torch.tensor([[height, width]])).area()):

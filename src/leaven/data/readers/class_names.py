@@ -14,8 +14,8 @@ Colour = tuple[int, int, int]
 
 _FILES = ("classes.json", "classes.txt", "labelmap.txt", "obj.names", "classes.names")
 _EXPECTED = (
-    'classes.json, ["cat", "dog"] or [{"name": "cat", "color": [128, 0, 0]}, ...]; or classes.txt '
-    "with a name in each line"
+    'classes.json, ["cat", "dog"], [{"name": "cat", "color": [128, 0, 0]}, ...] or '
+    '{"cat": [128, 0, 0], ...}; or classes.txt with a name in each line'
 )
 
 
@@ -80,6 +80,8 @@ def _from_json(text: str, where: str) -> ClassNames:
     except ValueError as error:
         raise _refused(where, f"is not JSON ({error})") from error
     if isinstance(said, dict):
+        if plain := [name for name, colour in said.items() if not isinstance(colour, list)]:
+            raise _refused(where, f"is an object that gives {brief(plain[0])} no colour")
         said = [{"name": name, "color": colour} for name, colour in said.items()]
     if not isinstance(said, list):
         raise _refused(where, "is not a list of classes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -145,9 +145,9 @@ def _add(
         where = f"The annotation {_number(annotation, order)} of {file.where}"
         image, category = annotation.get("image_id"), annotation.get("category_id")
         if type(image) not in (int, str) or image not in file.images:
-            raise _unknown(where, "image_id", image, "the id of an image of the file")
+            raise _no_id(where, "image", image, file.images)
         if type(category) not in (int, str) or category not in file.categories:
-            raise _unknown(where, "category_id", category, "the id of a category of the file")
+            raise _no_id(where, "category", category, file.categories)
         if file.images[image] in found.unreadable:
             continue
         row = place[file.images[image]]
@@ -210,6 +210,18 @@ def _check_size(entry: Entry, size: tuple[int, int], where: str) -> None:
             "annotations that were made on this picture",
             "correct the size, or put the picture back that was annotated.",
         )
+
+
+def _no_id(where: str, what: str, value: object, ids: Collection[int | str]) -> DataError:
+    article = "an" if what == "image" else "a"
+    expected = f"the id of {article} {what} of the file"
+    if str(value) not in {str(one) for one in ids}:
+        return _unknown(where, f"{what}_id", value, expected)
+    return DataError(
+        f"{where} has the {what}_id {brief(value)}, which is not of the type of the ids.",
+        expected,
+        "write ids as numbers, without quotes, here and in the list.",
+    )
 
 
 def _unknown(where: str, key: str, value: object, expected: str) -> DataError:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
-from leaven.data.label_maps import BACKGROUND, VOID_NAMES, PaintedMaps
+from leaven.data.label_maps import BACKGROUND, VOID_NAME, VOID_NAMES, PaintedMaps
 from leaven.data.listing import ordered_classes, some
 from leaven.data.readers.box_rows import BoxRows
 from leaven.data.readers.class_names import check_names, class_names
@@ -32,7 +32,8 @@ def read_drawn(tree: Tree, files: Sequence[DrawnFile], task: Task) -> AnnotatedL
     classes.json, else the names in alphabetical order. The splits are those of the folders.
 
     For label maps the masks are painted, small over large, over the class ``background``, which is
-    added in front where there is none. The class ``void`` (or ``ignore``) is void.
+    added in front where there is none. The class ``void`` (or ``ignore``) is void; where there is
+    such a class and no background, what no mask covers is void too.
 
     Args:
         tree: the folder of the pictures.
@@ -58,10 +59,16 @@ def read_drawn(tree: Tree, files: Sequence[DrawnFile], task: Task) -> AnnotatedL
         for shape, placed in _placed(picture, rows.size(row), task, counts):
             label = classes.index(shape.name)
             rows.add(row, placed.box, label, picture.where, run=placed.run, crowd=shape.crowd)
-    boxes, maps = rows.labels(known), None
+    boxes, maps, notes = rows.labels(known), None, list(rows.notes)
     if task == "segmentation":
         shown, values, base = _painting(classes, str(files[0].path))
-        maps, classes = PaintedMaps(boxes, found.sizes, values, base), shown
+        maps = PaintedMaps(boxes, found.sizes, values, base)
+        if VOID not in values:
+            notes.append(
+                f"Pixels that nothing covers count as {BACKGROUND}; draw those of which nothing is "
+                f"known as the class {VOID_NAME}."
+            )
+        classes = shown
     return AnnotatedListing(
         name=tree.root.resolve().name,
         sources=found.sources,
@@ -72,7 +79,7 @@ def read_drawn(tree: Tree, files: Sequence[DrawnFile], task: Task) -> AnnotatedL
         known=known,
         boxes=boxes if maps is None else None,
         maps=maps,
-        notes=(*found.notes, *rows.notes, *(f"{n} {what}." for what, n in counts.items())),
+        notes=(*found.notes, *notes, *(f"{n} {what}." for what, n in counts.items())),
     )
 
 
@@ -114,6 +121,14 @@ def _classes(tree: Tree, said: _Said, files: Sequence[DrawnFile]) -> tuple[str, 
     used = {shape.name for picture in said.pictures.values() for shape in picture.shapes}
     listed = class_names(tree)
     classes = said.classes or (listed.names if listed is not None else ordered_classes(used))
+    if not any(picture.state == "said" for picture in said.pictures.values()):
+        raise DataError(
+            f"Nobody has annotated a picture of {files[0].path} yet; predictions are no "
+            "annotations.",
+            "an export of a project in which people have submitted something",
+            "correct or confirm the predictions in the labelling tool, submit them, and export the "
+            "project again.",
+        )
     check_names(classes, str(files[0].path))
     if used - set(classes):
         raise DataError(
@@ -153,14 +168,14 @@ def _placed(
 def _painting(names: tuple[str, ...], where: str) -> tuple[tuple[str, ...], list[int], int]:
     """The classes of the maps, the value of each name, and that of what is not covered."""
     classes = tuple(name for name in names if name.lower() not in VOID_NAMES)
-    if BACKGROUND not in classes:
+    if BACKGROUND not in classes and len(classes) == len(names):
         classes = (BACKGROUND, *classes)
     if len(classes) > VOID:
         raise DataError(
             f"{where} has {len(classes)} classes.", f"at most {VOID}", "join some of them."
         )
     values = [classes.index(name) if name in classes else VOID for name in names]
-    return classes, values, classes.index(BACKGROUND)
+    return classes, values, classes.index(BACKGROUND) if BACKGROUND in classes else VOID
 
 
 def _refused(picture: DrawnPicture, problem: str) -> DataError:

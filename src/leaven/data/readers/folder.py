@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from leaven.data.annotated_listing import TASKS
 from leaven.data.files import SUFFIXES
 from leaven.data.listing import SPLITS, Listing, class_indices, ordered_classes, some
 from leaven.data.readers.archives import unpack
+from leaven.data.readers.tree import IMAGE_FOLDERS
 from leaven.data.readers.walk import below
 from leaven.errors import DataError
 
 UNLABELLED = frozenset({"unlabeled", "unlabelled"})
 """The folder names, in lower case, whose pictures have no label."""
+
+_TASK_OF_FOLDER = {
+    **dict.fromkeys(("masks", "mask", "gt", "segmentationclass"), "segmentation"),
+    **dict.fromkeys(("labels", "label", "annotations", "annotation"), "detection"),
+    **dict.fromkeys(("instances", "segmentationobject"), "instance"),
+}
+"""The task that folders beside the pictures are for, by their names in lower case."""
 
 _CLUTTER = frozenset(
     {"thumbs.db", "desktop.ini", "readme.md", "readme.txt", "license", "labels.csv"}
@@ -55,7 +64,8 @@ def read_folder(path: Path, *, need_labels: bool = True) -> Listing:
         need_labels: whether a folder without class folders is refused.
 
     Raises:
-        DataError: there is no picture, or no class folder.
+        DataError: there is no picture, or no class folder, or the folders are those of pictures
+            and of what is said of them.
     """
     found = find_pictures(path)
     splits, classes = [], []
@@ -71,6 +81,8 @@ def read_folder(path: Path, *, need_labels: bool = True) -> Listing:
             "sort a few pictures of each class into folders named after the classes, "
             "or write them into a CSV file (columns file,label) and give it as --labels.",
         )
+    if need_labels:
+        _check_classes(path, names)
     notes = [] if not found.others else [others_note(found.others)]
     return Listing(
         path.resolve().name,
@@ -80,6 +92,21 @@ def read_folder(path: Path, *, need_labels: bool = True) -> Listing:
         splits,
         names,
         tuple(notes),
+    )
+
+
+def _check_classes(path: Path, names: tuple[str, ...]) -> None:
+    lower = {name.lower() for name in names}
+    beside = [name for name in names if name.lower() in _TASK_OF_FOLDER]
+    if not beside or not lower & IMAGE_FOLDERS or lower - IMAGE_FOLDERS - _TASK_OF_FOLDER.keys():
+        return
+    task = _TASK_OF_FOLDER[beside[0].lower()]
+    others = [f"--task {other}" for other in TASKS if other != task]
+    raise DataError(
+        f"{path} has the folders {' and '.join(names)}: pictures and what is said of them, and no "
+        "classes.",
+        "a folder for each class, or the task of the data",
+        f"add --task {task} (or {' or '.join(others)}); rename the folders where they are classes.",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from leaven.data.label_maps import VOID_NAMES, MaskCode, stored_values
+from leaven.data.listing import some
 from leaven.data.readers.class_names import ClassNames
 from leaven.data.sources import SourceList
 from leaven.errors import DataError
@@ -35,7 +36,8 @@ def mask_classes(
         void: a further value that says nothing.
 
     Raises:
-        DataError: there are too many classes, or a mask has colours and nothing explains them.
+        DataError: there are too many classes, a mask has colours and nothing explains them, or
+            fewer than half of the values up to the highest are in any mask and nobody said them.
     """
     if void is not None and not 0 <= void <= VOID:
         raise DataError(f"void is {void}.", f"0 to {VOID}", "give a value of the masks.")
@@ -71,9 +73,20 @@ def _from_values(sources: SourceList, names: Sequence[str], void: int | None) ->
             "write the names of the classes into classes.txt, or correct the masks.",
         )
     count = max(classes) + 1
-    note = f"No file names the classes of the masks; they are numbered 0 to {count - 1}."
+    if 2 * len(classes) < count:
+        raise DataError(
+            f"The masks have the values {some([str(value) for value in sorted(classes)], 10)} and "
+            f"no other up to {count - 1}, and no file names the classes.",
+            "values that count the classes from 0, or a file that says what they are",
+            "write classes.json with the value of each class as its grey, "
+            '[{"name": "cat", "color": [127, 127, 127]}, ...], or classes.txt with a name in each '
+            "line for the values from 0.",
+        )
+    notes = [f"No file names the classes of the masks; they are numbered 0 to {count - 1}."]
+    if missing := [str(value) for value in range(count) if value not in classes]:
+        notes.append(f"No mask has the number {some(missing)}.")
     code = MaskCode.of(range(count), void)
-    return MaskClasses(tuple(map(str, range(count))), code, (note,))
+    return MaskClasses(tuple(map(str, range(count))), code, tuple(notes))
 
 
 def _two_valued(found: MaskClasses) -> MaskClasses:

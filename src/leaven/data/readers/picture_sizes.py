@@ -12,14 +12,24 @@ import torch
 from torch import Tensor
 
 from leaven.data.files import PictureError, PictureInfo, pool, probe
-from leaven.data.listing import some
+from leaven.data.listing import allowed_unreadable, some
 from leaven.data.sources import SourceList
 from leaven.errors import DataError
 
-_UNREADABLE_SHARE = 0.01
 _EXTREME_RATIO = 10.0
 
+_share: ContextVar[float] = ContextVar("share", default=0.01)
 _tolerated: ContextVar[list[PictureError] | None] = ContextVar("tolerated", default=None)
+
+
+@contextmanager
+def unreadable_share(share: float) -> Iterator[None]:
+    """Inside, this share of the pictures may be unreadable; see ``allowed_unreadable``."""
+    token = _share.set(share)
+    try:
+        yield
+    finally:
+        _share.reset(token)
 
 
 @contextmanager
@@ -53,8 +63,8 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
     """Reads the header of every picture, and leaves out those that cannot be read.
 
     Raises:
-        DataError: there is no picture, or more than 1 % of them (but at least one) cannot be read,
-            outside of ``tolerating``.
+        DataError: there is no picture, or more of them than ``unreadable_share`` allows (1 %
+            where it says nothing) cannot be read, outside of ``tolerating``.
     """
     count = len(names)
 
@@ -69,15 +79,17 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
     infos = {item: info for item, info in enumerate(found) if isinstance(info, PictureInfo)}
     listed = some([f"{error.name} ({error.reason})" for error in failed])
     tolerated = _tolerated.get()
-    allowed = count if tolerated is not None else max(1, int(_UNREADABLE_SHARE * count))
+    allowed = allowed_unreadable(count, _share.get()) if tolerated is None else count
     if tolerated is not None:
         tolerated += failed
     if not infos or len(failed) > allowed:
         raise DataError(
             f"{len(failed)} of {count} pictures of {where} could not be read"
             + (f": {listed}." if failed else "."),
-            "at least one picture, and at most 1 % that cannot be read",
-            "check the path, and replace or remove these files with what is said of them.",
+            f"at least one picture, and at most {allowed} unreadable "
+            + ("one" if allowed == 1 else "ones"),
+            "check the path, and replace or remove these files with what is said of them, or allow "
+            "a larger share of unreadable pictures (--max-unreadable).",
         )
     notes = []
     if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -59,8 +59,10 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
     stems = by_stem(photos, IMAGE_FOLDERS, "an XML file")
     files = xml_of_pictures(labels, stems)
     said = class_names(tree)
-    objects = {picture: root.findall("object") for picture, root in files.items()}
-    names = {_text(one, "name", picture) for picture, some in objects.items() for one in some}
+    objects = {picture: file.root.findall("object") for picture, file in files.items()}
+    names = {
+        _text(one, "name", files[picture].place) for picture, few in objects.items() for one in few
+    }
     classes = ordered_classes(names) if said is None else said.names
     # Beside masks the list begins with what is no object.
     if classes[:1] == (BACKGROUND,) and BACKGROUND not in names:
@@ -73,11 +75,11 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
         )
     rows = BoxRows(found.sizes, masks=False)
     place = found.rows
-    for picture, root in files.items():
+    for picture, file in files.items():
         if picture not in found.unreadable:
-            _check_size(root, picture, rows.size(place[picture]))
+            _check_size(file, picture, rows.size(place[picture]))
             for order, one in enumerate(objects[picture], 1):
-                _add(one, rows, place[picture], classes, f"Object {order} of {picture}")
+                _add(one, rows, place[picture], classes, f"Object {order} of {file.place}")
     known = torch.tensor([name in files for name in found.files], dtype=torch.bool)
     splits = listed_splits(tree, split_lists(tree, "main"), stems)
     return AnnotatedListing(
@@ -109,8 +111,15 @@ def split_lists(tree: Tree, kind: str) -> dict[str, str]:
     return lists
 
 
-def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
-    """The root of the XML file of each picture that has one.
+class XmlFile(NamedTuple):
+    """An XML file: its relative path, and its root."""
+
+    place: str
+    root: Element
+
+
+def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, XmlFile]:
+    """The XML file of each picture that has one.
 
     Args:
         labels: the folder of the XML files.
@@ -119,7 +128,7 @@ def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
     Raises:
         DataError: a file is damaged or belongs to no picture.
     """
-    files: dict[str, Element] = {}
+    files: dict[str, XmlFile] = {}
     alone = []
     for stem, name in by_stem(labels.ending(".xml"), ANNOTATION_FOLDERS, "a picture").items():
         root = _parsed(labels, name)
@@ -131,7 +140,7 @@ def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, Element]:
         if picture is None or picture in files:
             alone.append(name)
         else:
-            files[picture] = root
+            files[picture] = XmlFile(name, root)
     if alone:
         raise DataError(
             f"{len(alone)} XML files of {labels.root} belong to no picture of their own: "
@@ -155,13 +164,13 @@ def _parsed(labels: Tree, name: str) -> Element:
     return root
 
 
-def _check_size(root: Element, picture: str, size: tuple[int, int]) -> None:
-    said = [root.findtext(f"size/{side}") for side in ("height", "width")]
-    values = [0.0 if text is None else number(text, "a size", picture) for text in said]
+def _check_size(file: XmlFile, picture: str, size: tuple[int, int]) -> None:
+    said = [file.root.findtext(f"size/{side}") for side in ("height", "width")]
+    values = [0.0 if text is None else number(text, "a size", file.place) for text in said]
     # Some programs write 0 where they do not know.
     if all(values) and values != [*size]:
         raise DataError(
-            f"The XML file of {picture} says that it is {values[1]:g}x{values[0]:g}; "
+            f"{file.place} says that {picture} is {values[1]:g}x{values[0]:g}; "
             f"the picture is {size[1]}x{size[0]} as it is shown.",
             "annotations that were made on this picture",
             "correct the size, or put the picture back that was annotated.",
@@ -175,7 +184,8 @@ def _add(one: Element, rows: BoxRows, row: int, classes: Sequence[str], where: s
     sides = ("xmin", "ymin", "xmax", "ymax")
     x1, y1, x2, y2 = (number(corners.findtext(side), side, where) for side in sides)
     label = classes.index(_text(one, "name", where))
-    rows.add(row, [x1 - 1, y1 - 1, x2, y2], label, where, **believed(one, where))
+    said = [x1, y1, x2, y2]
+    rows.add(row, [x1 - 1, y1 - 1, x2, y2], label, where, said=said, **believed(one, where))
 
 
 def believed(one: Element, where: str) -> dict[str, Any]:

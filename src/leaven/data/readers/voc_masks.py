@@ -100,7 +100,8 @@ def read_voc_masks(tree: Tree, labels: Tree) -> AnnotatedListing:
         for one in _objects(picture, file, classes[picture], found, code, names)
     ]
     annotations = {
-        picture: root.findall("object") for picture, root in xml_of_pictures(labels, stems).items()
+        picture: file.root.findall("object")
+        for picture, file in xml_of_pictures(labels, stems).items()
     }
     notes: list[str] = []
     if said is None:

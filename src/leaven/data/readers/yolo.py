@@ -11,7 +11,7 @@ import torch
 from leaven.data.annotated_listing import AnnotatedListing, Task
 from leaven.data.listing import SPLITS, some
 from leaven.data.readers.box_rows import BoxRows, number, share
-from leaven.data.readers.class_names import class_names
+from leaven.data.readers.class_names import check_names, class_names
 from leaven.data.readers.picture_sizes import PictureFiles
 from leaven.data.readers.segments import hull, run_of_polygons
 from leaven.data.readers.tree import (
@@ -31,6 +31,7 @@ LABEL_FOLDERS = frozenset({"labels"})
 """The folder names, in lower case, that hold the text files."""
 
 _NO_LABELS = frozenset({"classes", "labels", "readme", "license", "requirements", "obj", *SPLITS})
+_LIST = "classes.txt"
 _MOST_UNNAMED = 10_000
 """Classes that nobody named; the highest number says how many there are."""
 _LINE = "class cx cy width height, or class x1 y1 x2 y2 x3 y3 ..., as shares of the picture"
@@ -59,7 +60,7 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
     A line is ``class cx cy width height`` as shares of the picture, maybe with a confidence, or
     the class and the corners of a polygon. A picture without a file has no label, one with an
     empty file has nothing in it. The classes are ``names`` of data.yaml, else those of classes.txt
-    or classes.json, else numbers. The splits are those of data.yaml and of ``train.txt``,
+    or classes.json, else those of a classes.txt among the text files, else numbers. The splits are those of data.yaml and of ``train.txt``,
     ``val.txt`` and ``test.txt``, else of the folders (``images/val``), else train.
 
     Args:
@@ -75,6 +76,8 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
     found = PictureFiles.of(tree.root, photos)
     stems = by_stem(photos, IMAGE_FOLDERS, "a label file")
     files = by_stem(label_files(labels), LABEL_FOLDERS, "a picture")
+    listed = {stem for stem, name in files.items() if _is_list(name) and stem not in stems}
+    files = {stem: name for stem, name in files.items() if stem not in listed}
     alone = [name for stem, name in files.items() if stem not in stems]
     if alone:
         raise DataError(
@@ -85,7 +88,7 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
     settings = read_yaml(tree, photos)
     rows = BoxRows(found.sizes, masks=task == "instance")
     place, highest = found.rows, -1
-    classes = _classes(tree, settings)
+    classes = _classes(tree, labels, stems, settings)
     for stem, name in files.items():
         if stems[stem] in found.unreadable:
             continue
@@ -96,18 +99,24 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
     known_names = {stems[stem] for stem in files}
     known = torch.tensor([name in known_names for name in found.files], dtype=torch.bool)
     lists = {**_top_lists(tree), **settings.lists}
-    listed = listed_splits(tree, lists, stems)
-    splits = {**settings.splits, **listed}
+    splits = {**settings.splits, **listed_splits(tree, lists, stems)}
+    numbered = tuple(map(str, range(highest + 1)))
+    unnamed = f"No file names the classes of the boxes; they are numbered 0 to {highest}."
     return AnnotatedListing(
         name=tree.root.resolve().name,
         sources=found.sources,
         names=short_names(found.files),
         splits=[splits.get(name) or split_of_path(name) or "train" for name in found.files],
-        classes=tuple(map(str, range(highest + 1))) if classes is None else classes,
+        classes=numbered if classes is None else classes,
         sizes=found.sizes,
         known=known,
         boxes=rows.labels(known),
-        notes=(*found.notes, *settings.notes, *rows.notes),
+        notes=(
+            *found.notes,
+            *settings.notes,
+            *rows.notes,
+            *((unnamed,) if classes is None and numbered else ()),
+        ),
     )
 
 
@@ -171,11 +180,34 @@ class _Lines:
         self._rows.add(self._row, box, label, where, run=run)
 
 
-def _classes(tree: Tree, settings: YoloYaml) -> tuple[str, ...] | None:
+def _classes(
+    tree: Tree, labels: Tree, stems: dict[str, str], settings: YoloYaml
+) -> tuple[str, ...] | None:
     if settings.names is not None:
         return settings.names
-    said = class_names(tree)
-    return None if said is None else said.names
+    if (said := class_names(tree)) is not None:
+        return said.names
+    # LabelImg writes the list to the text files; a picture may be called so too.
+    texts = by_stem([n for n in labels.ending(".txt") if _is_list(n)], LABEL_FOLDERS, "a picture")
+    lists = {name: _names(labels, name) for stem, name in texts.items() if stem not in stems}
+    if len(set(lists.values())) > 1:
+        raise DataError(
+            f"The lists of classes in {labels.root} differ: {some(list(lists))}.",
+            "one list of classes",
+            "write the names into classes.txt at the top of the folder.",
+        )
+    return next(iter(lists.values()), None)
+
+
+def _is_list(name: str) -> bool:
+    return PurePosixPath(name).name.lower() == _LIST
+
+
+def _names(labels: Tree, name: str) -> tuple[str, ...]:
+    lines = [line.strip() for line in labels.text(name).splitlines()]
+    names = tuple(line for line in lines if line)
+    check_names(names, str(labels.root / name))
+    return names
 
 
 def _top_lists(tree: Tree) -> dict[str, str]:
