@@ -112,17 +112,18 @@ def test_all_labels_are_written_where_nothing_is_accepted(done, leaven, tmp_path
     doubted = tmp_path / "run"
     shutil.copytree(run, doubted, ignore=shutil.ignore_patterns("labels"))
     LabelStore(doubted / "labels").write_boxes(1, found.names, believed, found.sizes, found.classes)
-    result = leaven("export", doubted, "--all", "--out", tmp_path, "--json")
+    out = tmp_path / "export"
+    result = leaven("export", doubted, "--all", "--out", out, "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     for form in FORMS[task]:
         assert told[form]["rows"] == len(believed.boxes) > 0, form
         assert told[form]["labelled"] == int((believed.counts > 0).sum()), form
-    content = json.loads((tmp_path / "coco/annotations/train.json").read_text())
+    content = json.loads((out / "coco/annotations/train.json").read_text())
     assert len(content["annotations"]) == len(believed.boxes)
     result = leaven(
         "export", doubted, "--labels", "label-studio", "--doubtful-only", "--score", 0,
-        "--out", tmp_path, "--json",
+        "--out", out, "--json",
     )  # fmt: skip
     told = json.loads(result.stdout)["label-studio"]
     visible = len(believed.boxes)

@@ -76,9 +76,19 @@ def test_a_killed_run_comes_to_the_same_promise(done, leaven):
 
 
 def test_too_few_labels_promise_nothing(leaven, tmp_path):
+    result = leaven(
+        "run", "digits", "--labels-per-class", 4, *FAST, "--budget", 5, "--promise", 0.98,
+        "--calibration", 40, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "40 labels are held out for the promise of 98 % at 95 % confidence" in result.stderr
+    assert "149 or more" in result.stderr
+
+
+def test_a_model_that_knows_too_little_promises_nothing(leaven, tmp_path):
     summary = promised(
         leaven, "--labels-per-class", 4, *FAST, "--budget", 5, "--promise", 0.98,
-        "--calibration", 40, "--out", tmp_path / "run",
+        "--calibration", 160, "--out", tmp_path / "run",
     )  # fmt: skip
     assert not summary["promise"]["held"]
     assert summary["promise"]["needed"] == 149
@@ -86,7 +96,7 @@ def test_too_few_labels_promise_nothing(leaven, tmp_path):
     assert summary["labels"]["accuracy"] is None
     first = summary["health"][0]
     assert (first["level"], first["code"]) == ("warning", "promise-not-held")
-    assert "needs at least 149 held-out labels; there are 40" in first["text"]
+    assert "the 160 held-out labels do not show it at any threshold" in first["text"]
 
 
 def test_on_features_by_a_method_that_labels_by_itself(leaven, tmp_path):

@@ -23,7 +23,7 @@ SUMMARY = {
 DATA = {"name", "items", "labelled", "unlabelled", "classes"}
 METRICS = {"accuracy", "balanced_accuracy", "ece"}
 LABELS = {
-    "items", "accepted", "accepted_share", "accuracy", "estimated_accuracy", "estimated_range", "estimated_by",
+    "items", "accepted", "accepted_share", "accuracy", "judged", "estimated_accuracy", "estimated_range", "estimated_by",
     "shift",
 }  # fmt: skip
 FILES = {"config.yaml", "summary.json", "metrics.jsonl", "report.html", "labels", "model"}

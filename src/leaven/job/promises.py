@@ -103,10 +103,12 @@ def check_enough(config: RunConfig, data: Data[Any]) -> None:
     Raises:
         DataError: so it is.
     """
-    held, others = data.calibration, len(data.unlabelled)
-    if held is None or config.promise is None or config.task != "classification" or others == 0:
+    held = data.calibration
+    if held is None or config.promise is None or config.task != "classification":
         return
-    needed = needed_labels(config.promise, config.confidence, others=others)
+    if len(data.unlabelled) == 0:
+        return
+    needed = needed_labels(config.promise, config.confidence)
     if needed is None or len(held) >= needed:
         return
     how = "" if config.calibration is not None else ", at most a third of all labels,"
