@@ -60,8 +60,8 @@ def export(
         typer.Option(
             "--labels",
             help="The labelled data set in this form; may be repeated. Classes: folder, csv, "
-            "parquet. Pixels: masks, coco. Boxes: coco, voc, yolo. Masks of things: coco, yolo, "
-            "instances. Any, for people to correct: label-studio, cvat.",
+            "parquet. Pixels: masks, coco. Boxes: coco, voc, yolo. Masks of things: coco, voc, "
+            "yolo, instances. Any, for people to correct: label-studio, cvat.",
             show_choices=False,
             metavar="FORM",
         ),

@@ -31,8 +31,9 @@ DARKER = 0.55
 TEXT = 12
 """Height of text, in pixels."""
 
-WIDE_TEXT, FEW = 1.5, 8
-"""Text may be so many times as wide as its box; in a picture of few things as wide as it is."""
+WIDE_TEXT, FEW, MANY = 1.5, 8, 16
+"""Text may be so many times as wide as its box; in a picture of few things as wide as it is. In one
+of many, colours tell classes: there is a score where it fits into the box, and no name."""
 
 HEAT = np.array(
     [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], dtype=np.float64
@@ -133,9 +134,10 @@ def draw_boxes(picture: Tensor, labels: BoxLabels, names: Sequence[str]) -> Imag
         _draw_frame(pen, corners[row], each[row], firm[row], thin=labels.masks is not None)
     taken: list[tuple[float, float, float, float]] = []
     for row in reversed(order):
-        text = _tag(names, labels, row)
+        many = len(order) > MANY
+        text = _tag([""] if many else names, labels, row)
         width = pen.textlength(text, ImageFont.load_default(TEXT))
-        room = WIDE_TEXT * (corners[row, 2] - corners[row, 0])
+        room = (1 if many else WIDE_TEXT) * (corners[row, 2] - corners[row, 0])
         if text and (width <= room or len(order) <= FEW):
             _draw_tag(pen, image.size, corners[row], text, each[row], taken)
     return image
