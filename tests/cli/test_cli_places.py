@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco
 
 from leaven.data import formats
 from leaven.data.annotated_listing import AnnotatedListing
@@ -220,6 +221,14 @@ def test_predictions_are_told_and_drawn(done, leaven, tmp_path):
             assert mask.size == (64, 64) and mask.mode == "P"
     else:
         assert all(0 <= row["x1"] <= row["x2"] <= 64 for row in told["predictions"])
+    if task == "instance":
+        masks = [coco.decode(row["mask"]).astype(bool) for row in by_file[pictures[0]]]
+        with Image.open(tmp_path / "drawn" / f"{stem}.png") as picture:
+            numbers = np.asarray(picture)
+        assert numbers.shape == (64, 64)
+        for number in np.unique(numbers)[1:]:
+            assert masks[number - 1][numbers == number].all()
+        assert ((numbers > 0) == np.logical_or.reduce([np.zeros((64, 64), bool), *masks])).all()
 
 
 def test_options_of_another_task_are_refused(refused, tmp_path):

@@ -47,7 +47,8 @@ def predict(
         typer.Option(
             "--out",
             metavar="FOLDER",
-            help="Pixels, boxes and masks: draw them over the pictures; of pixels also a mask.",
+            help="Pixels, boxes and masks: draw them over the pictures; of pixels and masks of things "
+            "also a PNG of the classes or of the things' numbers.",
         ),
     ] = None,
     score: Annotated[

@@ -32,13 +32,19 @@ LEAST_SHARE = 0.005
 
 @dataclass(frozen=True)
 class Place:
-    """One thing, or one class of pixels: ``box`` is x1, y1, x2, y2, ``share`` that of the picture."""
+    """One thing, or one class of pixels: ``box`` is x1, y1, x2, y2, ``share`` that of the picture,
+    ``mask`` the COCO run lengths of a thing's."""
 
     file: str
     label: str
     confidence: float
     box: list[float] | None = None
     share: float | None = None
+    mask: dict[str, Any] | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As JSON: the row, and the mask where there is one."""
+        return self.row() if self.mask is None else {**self.row(), "mask": self.mask}
 
     def row(self) -> dict[str, Any]:
         """As one row of a table."""
@@ -74,7 +80,7 @@ def predict_places(
         _write_csv(csv, places, isinstance(model, Segmenter))
     if json:
         told = [{"file": file, "reason": reason} for file, reason in failed.items()]
-        print_json({"predictions": [place.row() for place in places], "failed": told})
+        print_json({"predictions": [place.told() for place in places], "failed": told})
     elif csv is None:
         _print(places)
     for missed, reason in failed.items():
@@ -144,11 +150,20 @@ def _things(
     things: BoxLabels = found_boxes(found, torch.tensor([size]), (height, width))
     if out is not None and whole is not None:
         _write(_ending(out, "drawn"), png(draw_boxes(whole, things, model.classes)))
+        if things.masks is not None:
+            _write_instances(_ending(out), things, size)
+    masks: list[dict[str, Any] | None] = [None] * len(things.boxes)
+    if things.masks is not None:
+        masks = [{**one, "counts": one["counts"].decode()} for one in things.masks.coco()]
     rows = zip(
-        things.classes.tolist(), things.confidence.tolist(), things.boxes.tolist(), strict=True
+        things.classes.tolist(),
+        things.confidence.tolist(),
+        things.boxes.tolist(),
+        masks,
+        strict=True,
     )
-    for label, sure, box in rows:
-        yield Place(str(file), model.classes[label], sure, box=box)
+    for label, sure, box, mask in rows:
+        yield Place(str(file), model.classes[label], sure, box=box, mask=mask)
 
 
 class _One:
@@ -179,6 +194,17 @@ def _write_mask(path: Path, classes: Tensor) -> None:
     image.putpalette(palette().tobytes())
     with replacing(path) as beside:
         image.save(beside, "PNG")
+
+
+def _write_instances(path: Path, things: BoxLabels, size: tuple[int, int]) -> None:
+    """A PNG of 16 bits: 0 is nothing, n the n-th thing that was told of the picture."""
+    from PIL import Image
+
+    from leaven.data.formats.masks import painted_numbers
+
+    painted, _ = painted_numbers(things, range(len(things.boxes)), list(size), path.name)
+    with replacing(path) as beside:
+        Image.fromarray(painted).save(beside, "PNG")
 
 
 def _write_csv(path: Path, places: list[Place], pixels: bool) -> None:
