@@ -158,6 +158,9 @@ def test_onnx_gives_the_same_logits_at_any_batch_size(
     (given,), (got,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape[1:]) == ("images", "tensor(uint8)", list(shape))
     assert (got.name, got.type) == ("logits", "tensor(float)")
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == list(model.spec.classes)
+    assert (about["model"], about["shape"]) == (model.spec.name, ",".join(map(str, shape)))
     model.eval()
     for size in (1, 2, 7):
         images = pictures(size, shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -61,6 +62,9 @@ def write_graph(
 ) -> None:
     """``model`` traced on ``images``, with any batch size and the names of its ``outputs``.
 
+    The file's metadata are ``model``, the name of the network, ``classes``, a JSON list in the order
+    of their indices, and ``shape``, "C,H,W" of the pictures.
+
     Raises:
         ModelError: when it cannot be exported.
     """
@@ -84,6 +88,24 @@ def write_graph(
             "a net made of operations that ONNX has",
             "Use another model, or the .safetensors file.",
         ) from error
+    _tell(model, path)
+
+
+def _tell(model: Classifier | Segmenter | Detector, path: Path) -> None:
+    """Writes the metadata into the file."""
+    import onnx
+
+    spec = model.spec
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(
+        graph,
+        {
+            "model": spec.name,
+            "classes": json.dumps(list(spec.classes), ensure_ascii=False),
+            "shape": ",".join(map(str, spec.shape)),
+        },
+    )
+    onnx.save(graph, path)
 
 
 def _difference(model: Classifier | Segmenter, path: Path) -> float:
