@@ -162,4 +162,4 @@ def recall_rarest(
         return {}
     found = confusion(classes, truth, num_classes)
     recall = (found.diagonal() / found.sum(1))[counts.argsort(stable=True)[:3]]
-    return {"labelrecall_rarest": float(recall.nanmean())}
+    return {"label_recall_rarest": float(recall.nanmean())}
