@@ -12,7 +12,7 @@ from leaven.data import Data
 from leaven.labels import ClassLabels
 from leaven.methods import Fitted
 from leaven.methods.classification import from_labels
-from leaven.methods.classification.from_labels import FromLabels, train_on
+from leaven.methods.classification.from_labels import FromLabels, Say, train_on
 from leaven.train import Recipe, Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -22,9 +22,9 @@ QUICK: dict[str, Any] = {"batch": 16, "ratio": 2, "ema": 0.9}
 class Truth(FromLabels):
     """Labels with the truth, every second item only."""
 
-    def label(self, data: Data, trainer: Trainer) -> ClassLabels:
+    def label(self, data: Data, trainer: Trainer) -> tuple[ClassLabels, Say]:
         CALLS.append(1)
-        return half(data)
+        return half(data), lambda rows: torch.full((len(rows), 10), 0.1)
 
 
 CALLS: list[int] = []

@@ -22,7 +22,7 @@ SHOWN = [name for name in NAMES if len(name) < 300 and "\0" not in name]
 PAYLOADS = [name for name in SHOWN if "<" in name or "onerror" in name]
 
 ELEMENTS = {
-    "a", "b", "body", "circle", "code", "dd", "details", "div", "dl", "dt", "figcaption", "figure",
+    "a", "b", "bdi", "body", "circle", "code", "dd", "details", "div", "dl", "dt", "figcaption", "figure",
     "footer", "g", "h1", "h2", "h3", "head", "header", "html", "i", "img", "li", "line", "main",
     "meta", "nav", "p", "path", "rect", "script", "section", "small", "span", "style", "summary",
     "svg", "table", "tbody", "td", "th", "thead", "title", "tr", "ul",
