@@ -107,8 +107,7 @@ class Sparse(FewLabels):
         "73.4 and 77.2 %; C and D 66.2, 71.0, 75.7 and 78.3 %.",
         measured="Digits, 5 labels per class, 240 epochs, 3 splits: pictures made as a class are "
         "of it in 79 %; the ensemble has 87.8 %, its classifier alone 88.3, the supervised phase "
-        "alone 88.6 at equal steps and 88.5 in as many epochs, with FixMatch 92.3: not shown, for the "
-        "classifier learns each translation as the class that it was made as.",
+        "alone 88.6 at equal steps and 88.5 in as many epochs, with FixMatch 92.3: not shown.",
     )
 
     batch: int = Field(24, ge=4, description="pictures per step")
