@@ -324,7 +324,7 @@ def test_label_studio_strokes_are_the_masks(tmp_path: Path) -> None:
             assert np.array_equal(found, listing.boxes.masks.one(row).numpy())
 
 
-def test_label_studio_leaves_background_and_void_out(folder: Path) -> None:
+def test_label_studio_has_a_stroke_for_void_and_none_for_background(folder: Path) -> None:
     listing = maps_listing(2, ("background", "cat"))
     write_label_studio(folder, listing)
     tasks = json.loads((folder / "tasks.json").read_text())
@@ -334,7 +334,9 @@ def test_label_studio_leaves_background_and_void_out(folder: Path) -> None:
         for each in task.get("predictions", [])
         for one in each["result"]
     ]
-    assert labels == [["cat"], ["cat"]]
+    assert labels == [["void"], ["cat"], ["void"], ["void"], ["cat"]]  # one map is void alone
+    offered = ElementTree.parse(folder / "label_config.xml").iter("Label")
+    assert [one.get("value") for one in offered] == ["background", "cat", "void"]
 
 
 def test_bytes_are_copied_as_they_are(tmp_path: Path) -> None:

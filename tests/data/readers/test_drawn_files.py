@@ -478,6 +478,22 @@ def test_maps_that_are_written_for_cvat_are_read_as_data(tmp_path: Path) -> None
     check_maps(found, listing)
 
 
+@pytest.mark.parametrize("classes", [("background", "cat", "dög"), ("cat", "dög")])
+def test_maps_that_are_submitted_in_label_studio_are_read_as_data(
+    classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    listing = maps_listing(2, classes)
+    write_label_studio(tmp_path, listing)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    for task in tasks:
+        said = [{"result": one["result"]} for one in task.pop("predictions", [])]
+        task["annotations"] = said
+    save(tmp_path / "tasks.json", tasks)
+    found = read_annotated(tmp_path, "segmentation")
+    check_pictures(found, listing)
+    check_maps(found, listing)
+
+
 def test_maps_of_cvat_without_void_have_a_background_and_a_note(tmp_path: Path) -> None:
     write_cvat(tmp_path, maps_listing(2, ("cat", "dög")))
     file = tmp_path / "annotations.xml"

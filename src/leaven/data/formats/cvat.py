@@ -24,7 +24,7 @@ from leaven.data.formats.folder import (
 )
 from leaven.data.formats.masks import palette
 from leaven.data.formats.tools import STATES, Shown, Thing, of_class
-from leaven.data.label_maps import VOID_NAME
+from leaven.data.label_maps import BACKGROUND, VOID_NAME
 from leaven.data.writers import encoded_picture
 from leaven.labels.classes import ClassLabels, Source
 
@@ -55,7 +55,7 @@ def write_cvat(
         DataError: the folder is not empty, a picture is gone, or XML cannot hold the name of a
             class.
     """
-    shown = Shown(listing, every=every, score=score, void=True)
+    shown = Shown(listing, every=every, score=score, void=BACKGROUND in listing.classes)
     classes = listing.classes if listing.maps is None else (*listing.classes, VOID_NAME)
     items = shown.doubtful() if doubtful_only else list(range(len(listing)))
     return _written(

@@ -26,6 +26,7 @@ from leaven.data.formats.folder import (
 from leaven.data.formats.masks import palette
 from leaven.data.formats.outlines import outline
 from leaven.data.formats.tools import Shown, Thing, of_class, state_of
+from leaven.data.label_maps import VOID_NAME
 from leaven.data.writers import encoded_picture
 from leaven.labels.classes import ClassLabels
 
@@ -51,14 +52,16 @@ def write_label_studio(
     doubtful_only: bool = False,
     round: int | None = None,
 ) -> Written:
-    """``images/``, ``tasks.json`` and ``label_config.xml``: a task for each picture.
+    """``images/``, ``tasks.json``, ``label_config.xml`` and ``classes.json``: a task for each picture.
 
     A picture that is known has one prediction: rectangles, or for masks and label maps brush
     strokes, each with its score, and ``meta`` with the weight, the source and whether it is a
     crowd. The score of the prediction is the mean of its scores. ``data`` has the name of the
     picture, its ``state`` (person, accepted or doubtful) and the round of labels, which come back
-    in an export of the project. The class ``background`` and void pixels have no stroke.
-    ``label_config.xml`` is the labelling interface for the project.
+    in an export of the project. Of a label map the class ``background`` has no stroke; void pixels
+    have one of the label ``void``, which there is for label maps.
+    ``label_config.xml`` is the labelling interface for the project, and ``classes.json`` the list of
+    its labels: an export of the project names those alone that somebody drew.
 
     Args:
         folder: where; it must be empty or not yet there.
@@ -75,7 +78,8 @@ def write_label_studio(
         DataError: the folder is not empty, a picture is gone, or XML cannot hold the name of a
             class.
     """
-    shown = Shown(listing, every=every, score=score)
+    shown = Shown(listing, every=every, score=score, void=True)
+    classes = listing.classes if listing.maps is None else (*listing.classes, VOID_NAME)
     kind = "rectanglelabels"
     if shown.masks:
         kind = "polygonlabels" if polygons else "brushlabels"
@@ -88,7 +92,7 @@ def write_label_studio(
 
     items = shown.doubtful() if doubtful_only else list(range(len(listing)))
     return _written(
-        folder, items, listing.names, partial(encoded, listing), task, listing.classes, kind,
+        folder, items, listing.names, partial(encoded, listing), task, classes, kind,
         prefix, round,
     )  # fmt: skip
 
@@ -153,6 +157,8 @@ def _written(
             count, labelled = count + len(results), labelled + known
             tasks.append(task)
         write_json(whole / "tasks.json", tasks)
+        if kind != "choices":
+            write_json(whole / "classes.json", list(classes))
         ElementTree.ElementTree(_interface(classes, kind)).write(
             whole / "label_config.xml", encoding="utf-8"
         )

@@ -71,15 +71,14 @@ class Shown:
         listing: the pictures.
         every: show rows that are not accepted, of weight 0, as well.
         score: do not show rows that are not accepted and have a lower confidence.
-        void: show the void pixels of label maps that have a background as a thing ``VOID_NAME``,
-            so that they are told from it.
+        void: show the void pixels of label maps as a thing ``VOID_NAME``.
     """
 
     def __init__(
         self, listing: AnnotatedListing, *, every: bool, score: float = 0.0, void: bool = False
     ) -> None:
         self._listing, self._labels = listing, None
-        self._void = void and BACKGROUND in listing.classes
+        self._void = void
         self.known: list[bool] = listing.known.tolist()
         if listing.boxes is not None:
             boxes = listing.boxes.cpu()
