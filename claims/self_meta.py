@@ -6,6 +6,7 @@ loss before and after the first step, and the second step has the feedback and n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,14 +62,19 @@ class Watching(Trainer):
         super().observe(**values)
 
 
-def whole(seed: int, method: SelfMetaPseudoLabels = METHOD) -> dict[str, float]:
+def whole(
+    seed: int,
+    method: SelfMetaPseudoLabels = METHOD,
+    source: Callable[[int], Data] = data,
+    budget: Budget = BUDGET,
+) -> dict[str, float]:
     """The method, with the correlation of feedback and accuracy of the labels in the batch.
 
     ``correlation`` is over all steps, ``early_correlation`` over the first half: later nearly all
     labels are right and both hardly vary.
     """
-    settings = Settings(budget=BUDGET, seed=seed, model="cnn-small", options=OPTIONS, threads=1)
-    trainer = Watching(data(seed), None, settings)
+    settings = Settings(budget=budget, seed=seed, model="cnn-small", options=OPTIONS, threads=1)
+    trainer = Watching(source(seed), None, settings)
     fitted = method.fit(trainer.data, trainer)
     feedback, right = (torch.stack(list(column)) for column in zip(*trainer.pairs, strict=True))
     half = len(feedback) // 2

@@ -7,6 +7,7 @@ another (0, 1, 8; 6 and 9, of which 6 stays) are left out, so that a picture has
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,11 @@ def _judged(method: ShrinkMatch, step: Step) -> Tensor:
 
 def turned_digits(seed: int) -> Data:
     """The classes above; every picture in all its turns, in either train or test."""
-    data = open_data("digits", labels_per_class=LABELS_PER_CLASS, seed=seed)
+    return turned(open_data("digits", seed=seed), seed)
+
+
+def turned(data: Data, seed: int) -> Data:
+    """The digits of ``data`` that make classes, in all turns, with few labels."""
     assert data.test is not None
     train, test = _turned(data.train), _turned(data.test)
     train = hide_labels(train, CLASSES, LABELS_PER_CLASS, seed)
@@ -71,14 +76,14 @@ def _turned(images: ImageSet) -> ImageSet:
     return ImageSet(pixels, truth.clone(), truth, names)
 
 
-def run(weight: float) -> Any:
+def run(weight: float, source: Callable[[int], Data] = turned_digits, steps: int = STEPS) -> Any:
     """The experiment with this weight of the loss in shrunk class sets."""
 
     def measure(seed: int) -> dict[str, float]:
         method = Watched(**METHOD.model_dump() | {"shrink_weight": weight})
-        data = turned_digits(seed)
+        data = source(seed)
         settings = Settings(
-            budget=Budget(steps=STEPS),
+            budget=Budget(steps=steps),
             seed=seed,
             model="cnn-small",
             options={"width": 16},

@@ -219,6 +219,93 @@ def long_tailed_cifar10(
     return make
 
 
+@cache
+def _photo_digits(count: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures (n, 1, S, S), classes and the written digit (a position in the 1,797) of each."""
+    wide = 2 * side
+    found = scenes(count, seed=0, size=2 * wide, objects=(1, 1))
+    draws = torch.Generator().manual_seed(0)
+    middle = torch.from_numpy(found.layout.centres[:, 0])
+    middle = middle + (torch.rand(count, 2, generator=draws) * 2 - 1) * wide / 10
+    corner = (middle - wide / 2).round().long().clamp(0, wide)
+    along = torch.arange(wide)
+    rows, columns = (corner[:, 1, None] + along)[:, :, None], (corner[:, :1] + along)[:, None]
+    each = torch.arange(count)[:, None, None]
+    bright = 150 + 105 * torch.rand(count, 1, 1, generator=draws)
+    # Channel by channel: the scenes in float would be gigabytes.
+    channels = [found.images[:, c][each, rows, columns].float() for c in range(3)]
+    behind = torch.stack(channels).sum(0) / 6
+    grey = torch.where(found.instances[each, rows, columns] > 0, bright, behind)
+    small = torch.nn.functional.avg_pool2d(grey[:, None], 2)
+    noisy = small + 12 * torch.randn(small.shape, generator=draws)
+    pictures = noisy.clamp(0, 255).round().to(torch.uint8)
+    classes, written = found.layout.classes[:, 0], found.layout.digits[:, 0]
+    return pictures, torch.from_numpy(classes), torch.from_numpy(written)
+
+
+def _photo_digits_of(seed: int, count: int, side: int) -> tuple[ImageSet, ImageSet]:
+    """All pictures of 70 % of the written digits to learn from, those of the others to test on."""
+    pictures, classes, written = _photo_digits(count, side)
+    order = torch.randperm(1797, generator=torch.Generator().manual_seed(seed))
+    held_out = torch.isin(written, order[: round(0.3 * 1797)])
+    names = [f"digit-{number}" for number in range(count)]
+    whole = ImageSet(MemoryPixels(pictures), classes, classes, names)
+    return whole.subset(~held_out), whole.subset(held_out)
+
+
+DIGITS = tuple("0123456789")
+
+
+def photo_digits(
+    labels_per_class: int, *, items: int, test: int = 2000, count: int = 20_000, side: int = 16
+) -> Callable[[int], Data]:
+    """A function seed -> ``items`` pictures of one handwritten digit each, on photos.
+
+    The digits of scikit-learn, turned by up to 25 degrees, of several sizes and not quite in the
+    middle, bright on a grey crop of a photo at half its light, with noise: grey pictures of 16x16
+    pixels, harder than the digits and easier than CIFAR-10. The ``test`` pictures are of other written
+    digits, 30 % of them by the seed. Of ``count`` pictures in all, what is wanted is drawn.
+    """
+
+    def make(seed: int) -> Data:
+        train, held_out = _photo_digits_of(seed, count, side)
+        some = train.subset(_per_class(train.truth, 10, items // 10, seed))
+        return Data(
+            name="photo-digits",
+            classes=DIGITS,
+            train=hide_labels(some, DIGITS, labels_per_class, seed),
+            test=held_out.subset(_per_class(held_out.truth, 10, test // 10, seed)),
+            flip=False,
+        )
+
+    return make
+
+
+def long_tailed_photo_digits(
+    head: int,
+    imbalance: float,
+    *,
+    unlabelled_head: int,
+    reverse: bool = False,
+    test: int = 2000,
+    count: int = 40_000,
+    side: int = 16,
+) -> Callable[[int], Data]:
+    """A function seed -> ``photo_digits`` as a long tail; see ``long_tail``."""
+
+    def make(seed: int) -> Data:
+        train, held_out = _photo_digits_of(seed, count, side)
+        return Data(
+            name="photo-digits",
+            classes=DIGITS,
+            train=long_tail(train, DIGITS, head, imbalance, seed, unlabelled_head, reverse=reverse),
+            test=held_out.subset(_per_class(held_out.truth, 10, test // 10, seed)),
+            flip=False,
+        )
+
+    return make
+
+
 def _per_class(classes: Tensor, count: int, wanted: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     chosen = []
