@@ -54,6 +54,8 @@ WHICH: dict[str, tuple[str, ...]] = {
     "digits_100": CORE,
     "digits_tail": CORE + TAIL,
     "digits_foreign": CORE,
+    "photos_4": CORE,
+    "photos_25": CORE,
     "cifar_1": CORE[:-1],
     "cifar_4": CORE[:-1],
     "cifar_25": CORE[:-1],
@@ -82,7 +84,7 @@ def claim(name: str, setting: Setting) -> Claim:
         method="auto",
         statement="The method that is chosen by the evidence is near the best one.",
         setting=f"{setting.text}; cnn-small of width 16, {setting.steps} steps of {setting.batch} "
-        "labelled pictures and four times as many unlabelled ones; CIFAR-10 at 16x16",
+        "labelled pictures and four times as many unlabelled ones; CIFAR-10 and digits on photos at 16x16",
         data=setting.data,
         variants=variants(LABELS + WHICH[name], setting.batch),
         expect=(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from claims.sources import cifar10, cifar10_of_people, digits
+from claims.sources import cifar10, cifar10_of_people, digits, photo_digits
 from leaven.data import Data, long_tail
 
 MANY_SEEDS = tuple(range(9))
@@ -128,6 +128,12 @@ SETTINGS: dict[str, Setting] = {
         "digits, 0 to 5 with 4 labels per class, 30 % of the unlabelled ones are 6 to 9",
         with_foreign(digits(4), range(6)),
         DIGITS,
+    ),
+    "photos_4": Setting(
+        "digits on photos, 4 labels per class", photo_digits(4, items=6000), PHOTOS
+    ),
+    "photos_25": Setting(
+        "digits on photos, 25 labels per class", photo_digits(25, items=6000), PHOTOS
     ),
     "cifar_1": Setting(
         "CIFAR-10, 1 label per class",
