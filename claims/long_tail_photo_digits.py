@@ -87,6 +87,9 @@ CLAIM = Claim(
     data=DATA,
     variants=variants(1.5, DATA),
     expect=expected(1.0),
+    note="Settings are those of long_tail_daso, nothing was looked for. That blends hardly reach the threshold, "
+    "which holds back DASO on CIFAR-10, is not so here: 93 % of the labels are accepted at the end with both "
+    "methods. FixMatch is as good for the rare classes (three quarters found).",
     budget=Budget(steps=STEPS),
     model="cnn-small",
     options=OPTIONS,

@@ -14,4 +14,9 @@ CLAIM = replace(
     data=DATA,
     variants=long_tail_photo_digits.variants(0.3, DATA),
     expect=long_tail_photo_digits.expected(3.0),
+    note="What DASO mends is not wrong here: the pictures are so easy that the many unlabelled ones of the rare "
+    "classes teach FixMatch these (it finds 91 %; 8 points of accuracy over the labels alone). Blends take from that, likely "
+    "because the prototype of a class is the mean of what its ten labels show: the labels DASO teaches itself "
+    "are right less often for these classes, and fewer reach the threshold (81 %, FixMatch 86 %). On CIFAR-10, "
+    "where FixMatch finds few of them, DASO gains (long_tail_daso_reversed).",
 )

@@ -30,16 +30,16 @@ def run(seed: int) -> dict[str, float]:
     ``teacher_start`` before the first step, then ``teacher_S`` and ``student_S`` after the last one
     for S in right, flipped, zero: the sign that the feedback is multiplied by.
     """
-    pictures, classes, kept = _digits(seed)
+    pictures, classes, kept = few_digits(seed)
     rest = ~kept
     results: dict[str, float] = {}
     for name, sign in SIGNS.items():
-        teacher, student = _linear(seed), _linear(seed)
+        teacher, student = linear(seed), linear(seed)
         nn.init.zeros_(student.weight)
-        results["teacher_start"] = _accuracy(teacher, pictures[rest], classes[rest])
+        results["teacher_start"] = accuracy_of(teacher, pictures[rest], classes[rest])
         _learn(teacher, student, pictures, classes, kept, sign, Draws(seed))
-        results[f"teacher_{name}"] = _accuracy(teacher, pictures[rest], classes[rest])
-        results[f"student_{name}"] = _accuracy(student, pictures[rest], classes[rest])
+        results[f"teacher_{name}"] = accuracy_of(teacher, pictures[rest], classes[rest])
+        results[f"student_{name}"] = accuracy_of(student, pictures[rest], classes[rest])
     return results
 
 
@@ -72,7 +72,7 @@ def _learn(
         teach.step()
 
 
-def _digits(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def few_digits(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures (n, 64) with their mean removed, classes (n,), and which items keep their label."""
     bunch = load_digits(n_class=CLASSES)
     pictures = torch.from_numpy(bunch.data).float() / 16
@@ -85,14 +85,16 @@ def _digits(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return pictures - pictures.mean(0), classes, kept
 
 
-def _linear(seed: int) -> nn.Linear:
+def linear(seed: int) -> nn.Linear:
+    """A classifier of these pictures."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(64, CLASSES, bias=False)
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, pictures: Tensor, classes: Tensor) -> float:
+def accuracy_of(model: nn.Module, pictures: Tensor, classes: Tensor) -> float:
+    """The share of pictures that the model has right."""
     return float((model(pictures).argmax(1) == classes).float().mean())
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits, make_moons
+from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
 from claims.harness import Claim, Gain, Level, On
+from claims.meta_feedback_alone import BATCH, SIGNS, STEPS, accuracy_of, few_digits, linear
 from claims.sources import digits, light, only_labelled
 from leaven.data import Data
 from leaven.draws import Draws
@@ -23,8 +24,7 @@ from leaven.methods.classification.self_meta_pseudo_labels import SelfMetaPseudo
 from leaven.propose import draw_labels
 from leaven.train import Budget, Recipe, Settings, Trainer
 
-CLASSES, LABELS_PER_CLASS, BATCH, STEPS, RATE = 3, 10, 32, 1500, 0.2
-SIGNS = {"right": 1.0, "flipped": -1.0, "zero": 0.0}
+RATE = 0.2
 BUDGET = Budget(steps=700)
 OPTIONS = {"width": 16}
 RECIPE = Recipe(lr=0.05, schedule="cosine", warmup=1 / 60, clip=8.0)
@@ -100,14 +100,14 @@ def momentum_in_both(seed: int) -> dict[str, float]:
 
 def alone(seed: int) -> dict[str, float]:
     """Accuracy on the unlabelled items: at the start, then by kind of label and sign of feedback."""
-    pictures, classes, kept = _three_digits(seed)
+    pictures, classes, kept = few_digits(seed)
     results: dict[str, float] = {}
     for mode in ("sample", "argmax"):
         for name, sign in SIGNS.items():
-            model = _linear(seed)
-            results["start"] = _accuracy(model, pictures[~kept], classes[~kept])
+            model = linear(seed)
+            results["start"] = accuracy_of(model, pictures[~kept], classes[~kept])
             _feed_back(model, pictures, classes, kept, mode, sign, Draws(seed))
-            results[f"{mode}_{name}"] = _accuracy(model, pictures[~kept], classes[~kept])
+            results[f"{mode}_{name}"] = accuracy_of(model, pictures[~kept], classes[~kept])
     return results
 
 
@@ -140,29 +140,6 @@ def _feed_back(
         optimizer.step()
 
 
-def _three_digits(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures (n, 64) with their mean removed, classes (n,), and which items keep their label."""
-    bunch = load_digits(n_class=CLASSES)
-    pictures = torch.from_numpy(bunch.data).float() / 16
-    classes = torch.from_numpy(bunch.target).long()
-    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
-    kept = torch.zeros(len(classes), dtype=torch.bool)
-    for number in range(CLASSES):
-        kept[order[classes[order] == number][:LABELS_PER_CLASS]] = True
-    return pictures - pictures.mean(0), classes, kept
-
-
-def _linear(seed: int) -> nn.Linear:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Linear(64, CLASSES, bias=False)
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, pictures: Tensor, classes: Tensor) -> float:
-    return float((model(pictures).argmax(1) == classes).float().mean())
-
-
 # -- two moons ------------------------------------------------------------------------------------
 
 
@@ -190,7 +167,7 @@ def moons(seed: int) -> dict[str, float]:
                 logits = model(inputs)
                 loss = loss + feedback_loss(logits, logits.argmax(1), helped)
             _step(optimizer, loss)
-        results[f"{name}_accuracy"] = _accuracy(model, inputs, classes)
+        results[f"{name}_accuracy"] = accuracy_of(model, inputs, classes)
     return results
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.methods.weak_strong_cases import MakeTrainer, run, same, watched
 from torch import Tensor
 
 from leaven.data import Data, long_tail
@@ -22,10 +23,8 @@ from leaven.methods.classification.fixmatch import FixMatch
 from leaven.methods.classification.weak_strong import Step, WeakStrong
 from leaven.models import load_model, save_model
 from leaven.refine import ClassWindow, PrototypeQueues, RunningMean
-from leaven.train import Trainer
 
 SMALL: dict[str, Any] = {"batch": 16, "ratio": 2, "threshold": 0.3}
-MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture(scope="session")
@@ -35,29 +34,6 @@ def tail(digits_data: Data) -> Data:
     return digits_data.with_train(
         long_tail(known, digits_data.classes, 20, 10, 0, unlabelled_head=60)
     )
-
-
-def watched(method: WeakStrong, look: Callable[[Step, dict[str, Tensor]], None]) -> WeakStrong:
-    """The method with ``look`` called on every step and its losses, before the update."""
-
-    class Watched(type(method)):  # type: ignore[misc]
-        def learn(self, step: Step) -> dict[str, Tensor]:
-            losses = super().learn(step)
-            look(step, losses)
-            return losses
-
-    made: WeakStrong = Watched(**{name: getattr(method, name) for name in method.model_fields_set})
-    return made
-
-
-def run(method: WeakStrong, data: Data, trainer_for: MakeTrainer, steps: int = 8) -> Fitted:
-    trainer = trainer_for(data, steps)
-    return method.fit(trainer.data, trainer)
-
-
-def same(first: Fitted, second: Fitted, under: str = "") -> bool:
-    left, right = first.model.state_dict(), second.model.state_dict()
-    return all(torch.equal(left[k], right[k]) for k in left if k.startswith(under))
 
 
 def gradients(loss: Tensor, tensors: list[Tensor]) -> list[Tensor | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.methods.weak_strong_cases import MakeTrainer, run, same, watched
 from torch import Tensor
 
 from leaven.data import Data, long_tail
@@ -23,13 +24,11 @@ from leaven.methods.classification.darp import DARP
 from leaven.methods.classification.fixmatch import FixMatch
 from leaven.methods.classification.saw import SAW
 from leaven.methods.classification.tras import TRAS
-from leaven.methods.classification.weak_strong import Plugin, Step, WeakStrong
+from leaven.methods.classification.weak_strong import Step, WeakStrong
 from leaven.refine import AlignmentQueue, LatestProposals, keep_confident, refine_to_counts
 from leaven.select import EqualShare, equal_share_thresholds, rebalanced_selection
-from leaven.train import Trainer
 
 SMALL: dict[str, Any] = {"batch": 16, "ratio": 2, "threshold": 0.3}
-MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture(scope="module")
@@ -39,29 +38,6 @@ def tail(digits_data: Data) -> Data:
     return digits_data.with_train(
         long_tail(known, digits_data.classes, 20, 10, 0, unlabelled_head=30)
     )
-
-
-def watched(method: Plugin, look: Callable[[Step, dict[str, Tensor]], None]) -> Plugin:
-    """The method with ``look`` called on every step and its losses, before the update."""
-
-    class Watched(type(method)):  # type: ignore[misc]
-        def learn(self, step: Step) -> dict[str, Tensor]:
-            losses = super().learn(step)
-            look(step, losses)
-            return losses
-
-    made: Plugin = Watched(**{name: getattr(method, name) for name in method.model_fields_set})
-    return made
-
-
-def run(method: WeakStrong, data: Data, trainer_for: MakeTrainer, steps: int = 8) -> Fitted:
-    trainer = trainer_for(data, steps)
-    return method.fit(trainer.data, trainer)
-
-
-def same(first: Fitted, second: Fitted, under: str = "") -> bool:
-    left, right = first.model.state_dict(), second.model.state_dict()
-    return all(torch.equal(left[k], right[k]) for k in left if k.startswith(under))
 
 
 # -- Adsh -----------------------------------------------------------------------------------------

@@ -77,7 +77,8 @@ class DASO(Plugin):
         measured="CIFAR-10 at 16x16 as a long tail (200 to 10 labels), 3,000 steps, 3 seeds, balanced accuracy "
         "against FixMatch: unlabelled tail reversed +3.1 points, like the labelled one -0.3 (with a threshold of "
         "0.7 +0.5): its blends hardly reach 0.95 in short runs. Digits as a long tail (40 to 2 labels), 600 steps, 3 seeds, balanced accuracy "
-        "against FixMatch: unlabelled tail like the labelled one -0.4 points, reversed +9.6.",
+        "against FixMatch: unlabelled tail like the labelled one -0.4 points, reversed +9.6. Digits on photos (200 to 10 "
+        "labels), 3,000 steps, 3 seeds: +0.1, reversed -1.2, where FixMatch alone finds 91 % of the rare classes.",
     )
 
     temperature: float = Field(0.05, gt=0, description="of the similarities to the prototypes")
