@@ -13,7 +13,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from leaven.data.readers.score_tables import ScoreTable
 from leaven.job.promise_scores import promised_scores, promised_tags
-from leaven.job.promise_summary import Asked, refusal_of
+from leaven.job.promise_summary import Asked, given_for, refusal_of
 from leaven.select.guarantee import Promise
 
 TRAINED, HELD_OUT, DIVISIONS = 250, 450, 60
@@ -164,6 +164,17 @@ def test_a_class_with_too_few_labels_of_its_own_is_named_as_the_reason(classes):
     assert not found.summary["held"] and not bool(found.accepted.any())
     assert "needs at least 263 held-out labels of a class; there are" in found.summary["text"]
     assert "--calibration" not in found.summary["text"]
+
+
+def test_classes_without_a_promise_are_named():
+    none = Promise(0.9, 0.95, None, False, 0, 0.0, 0, 22, None, None)
+    some = replace(none, held=True, threshold=0.5, kept=5, held_out=40)
+    both = replace(some, threshold=None, per_class=(some, none, some))
+    assert (
+        given_for(both, ("a", "b", "c"), "tags") == " It can be given for 2 of 3 tags, not for b."
+    )
+    whole = replace(both, per_class=(some, some))
+    assert given_for(whole, ("a", "b"), "classes") == " It can be given for 2 of 2 classes."
 
 
 def test_an_estimate_that_there_are_already_is_not_given():

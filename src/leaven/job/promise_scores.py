@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from leaven.job.promise_summary import (
     TARGETS,
     Asked,
     about_shift,
+    given_for,
     in_percent,
     refusal_of,
     summary_of,
@@ -185,8 +186,9 @@ def _tag_summary(
     for name in ("bound", "kept_share"):
         mine.pop(name)
     mine["most_per_item"] = mine.pop("most_per_picture")
-    text = _tag_text(promise, some, total, asked)
-    if not promise.held:
+    if promise.held:
+        text = _tag_text(promise, some, total, asked, tags)
+    else:
         text = refusal_of(promise, total, "tags", asked, option=None)
     return {
         **mine,
@@ -204,13 +206,12 @@ def _tag_summary(
     }
 
 
-def _tag_text(promise: Promise, some: int, total: int, asked: Asked) -> str:
+def _tag_text(promise: Promise, some: int, total: int, asked: Asked, tags: Sequence[str]) -> str:
     """A promise of tags that is held, in words."""
     each, limit = "", ""
     if asked.by_class:
-        number = sum(one.held for one in promise.per_class)
         each = " of each tag"
-        limit = f" It can be given for {number} of {len(promise.per_class)} tags."
+        limit = given_for(promise, tags, "tags")
     if promise.most_per_picture is not None:
         limit = f" An item gets {promise.most_per_picture} of them at most, its surest."
     needs = "needs" if total - some == 1 else "need"

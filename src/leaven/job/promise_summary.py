@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leaven.data.listing import some
 from leaven.job.config import RunConfig
 from leaven.quality.accuracy import Shift
 from leaven.select.guarantee import Promise
@@ -72,7 +73,7 @@ def summary_of(
             for name, one in zip(classes, listed, strict=False)
         ],
         "table": table,
-        "text": text_of(promise, total, unit, asked),
+        "text": text_of(promise, total, unit, asked, classes),
         **about_shift(promise, shift),
     }
 
@@ -93,24 +94,31 @@ def _without_classes(promise: Promise) -> dict[str, Any]:
     return {name: value for name, value in promise.as_dict().items() if name != "per_class"}
 
 
-def text_of(promise: Promise, total: int, unit: str, asked: Asked) -> str:
+def text_of(promise: Promise, total: int, unit: str, asked: Asked, classes: Sequence[str]) -> str:
     """The promise in words."""
     if not promise.held:
         return refusal_of(promise, total, unit, asked)
-    some, rest = "", total - promise.kept
+    limit, rest = "", total - promise.kept
     if promise.most_per_picture is not None:
-        some = f" Of a picture {promise.most_per_picture} {unit} are kept at most, its surest."
+        limit = f" Of a picture {promise.most_per_picture} {unit} are kept at most, its surest."
     needs = "needs" if rest == 1 else "need"
     left = f"The other {rest} {needs} a person." if rest else "None needs a person."
     if asked.by_class:
-        given = sum(one.held for one in promise.per_class)
-        some = f" It can be given for {given} of {len(promise.per_class)} classes."
+        limit = given_for(promise, classes, "classes")
     each = " of each class" if asked.by_class else ""
     return (
         f"{promise.kept} of {total} {unit} are kept. At least {in_percent(asked.target)} of them"
         f"{each} are right, with {in_percent(asked.confidence)} confidence, from "
-        f"{promise.held_out} held-out {_counted(unit)}. {left}{some}"
+        f"{promise.held_out} held-out {_counted(unit)}. {left}{limit}"
     )
+
+
+def given_for(promise: Promise, names: Sequence[str], nouns: str) -> str:
+    """For how many classes or tags a promise of each is given, and which are left out."""
+    missing = [name for name, one in zip(names, promise.per_class, strict=True) if not one.held]
+    there = len(names) - len(missing)
+    out = f", not for {some(missing)}" if missing else ""
+    return f" It can be given for {there} of {len(names)} {nouns}{out}."
 
 
 def refusal_of(
