@@ -24,5 +24,7 @@ CLAIM = replace(
         "without": shrinkmatch.run(0.0, turned_photo_digits, STEPS),
         "shrinkmatch": shrinkmatch.run(1.0, turned_photo_digits, STEPS),
     },
-    note="",
+    seeds=tuple(range(6)),
+    note="Three seeds were added, and fixed in their number, after three had shown a gain (0.9 points) within the "
+    "spread of its differences (1.2, -0.5, 2.1).",
 )

@@ -78,8 +78,9 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
         claim="CIFAR-10, 4,000 labels, WRN-28-2: 95.91 %; CIFAR-100, 10,000 labels, WRN-28-8: "
         "78.32 %; as good as Meta Pseudo Labels with one network in memory in place of two.",
         measured="Digits, 5 labels per class, 3 seeds: 92.7 % against 88.3 % of the labels "
-        "alone, 93.5 % with consistency alone and 93.6 % of Meta Pseudo Labels. The feedback does not "
-        "tell good labels from bad ones in a batch (correlation 0.00).",
+        "alone, 93.5 % with consistency alone and 93.6 % of Meta Pseudo Labels. Digits on photos, 5 labels "
+        "per class, 3 seeds: 87.9 % against 47.9, 86.8 and 84.1. There, where many labels are wrong for long, the "
+        "feedback tells batches of good labels from batches of bad ones (correlation 0.15); on the digits it does not (0.00).",
     )
 
     needs_views: ClassVar[bool] = True
