@@ -7,13 +7,14 @@ two verticals.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from claims.harness import Claim, Gain, Level
+from claims.harness import Claim, Gain, Level, Measure
 from claims.sources import cifar10
 from leaven.data import Data, ImageSet, open_data
 from leaven.data.pixels import MemoryPixels
@@ -33,6 +34,9 @@ SPECIALISTS: dict[str, Any] = {
 }
 
 
+Source = Callable[[int], Data]
+
+
 @cache
 def data(seed: int) -> Data:
     """All classes, train and test; balanced in train."""
@@ -41,19 +45,19 @@ def data(seed: int) -> Data:
     photos = cifar10(1, items=10 * LABELS, test=1000, side=SIDE)(seed)
     for part, images in ((train, photos.train), (test, photos.test)):
         assert images is not None
-        part.append((_grey(_all(images)), images.truth))
+        part.append((grey(pictures_of(images)), images.truth))
     for number, half in enumerate(_digits(seed)):
         for part, (pictures, classes) in zip((train, test), half, strict=True):
             part.append((pictures, classes + 10 * (number + 1)))
     names = [f"photos/{name}" for name in photos.classes]
     names += [f"{vertical}/{digit}" for vertical in ("digits", "turned") for digit in range(10)]
-    return Data("verticals", tuple(names), _join(train), test=_join(test), flip=False)
+    return Data("verticals", tuple(names), join(train), test=join(test), flip=False)
 
 
 def _digits(seed: int) -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Train and test of the upright half and of the turned half of the digits."""
     digits = open_data("digits", seed=seed, test_share=0.0).train
-    pictures, classes = _all(digits).float(), digits.truth
+    pictures, classes = pictures_of(digits).float(), digits.truth
     pictures = nn.functional.interpolate(pictures, size=SIDE, mode="bilinear").round().byte()
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     halves: list[tuple[list[Tensor], list[Tensor]]] = [([], []), ([], [])]
@@ -69,16 +73,19 @@ def _digits(seed: int) -> list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
     ]
 
 
-def _all(images: ImageSet) -> Tensor:
+def pictures_of(images: ImageSet) -> Tensor:
+    """(n, C, H, W) all of them."""
     return images.pixels.batch(torch.arange(len(images)))
 
 
-def _grey(pictures: Tensor) -> Tensor:
+def grey(pictures: Tensor) -> Tensor:
+    """(n, 1, H, W) the luminance of colours."""
     share = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     return (pictures.float() * share).sum(1, keepdim=True).round().byte()
 
 
-def _join(parts: list[tuple[Tensor, Tensor]]) -> ImageSet:
+def join(parts: list[tuple[Tensor, Tensor]]) -> ImageSet:
+    """Pictures and classes, all labelled."""
     pictures, classes = (torch.cat(column) for column in zip(*parts, strict=True))
     names = [f"{number:05d}" for number in range(len(classes))]
     return ImageSet(MemoryPixels(pictures.contiguous()), classes, classes, names)
@@ -99,8 +106,8 @@ class Watching(Trainer):
         super().register(**parts)
 
 
-LEARNT: dict[tuple[int, int], dict[str, Tensor]] = {}
-"""Weights of the specialists by seed and number: they are the same for all students."""
+LEARNT: dict[tuple[str, int, int], dict[str, Tensor]] = {}
+"""Weights of the specialists by data, seed and number: they are the same for all students."""
 
 
 class Shared(KnowledgeConcentration):
@@ -109,14 +116,17 @@ class Shared(KnowledgeConcentration):
     def _learn_specialist(
         self, specialist: nn.Module, number: int, verticals: Tensor, data: Data, trainer: Trainer
     ) -> None:
-        key = (trainer.settings.seed, number)
+        key = (data.name, trainer.settings.seed, number)
         if key not in LEARNT:
             super()._learn_specialist(specialist, number, verticals, data, trainer)
             LEARNT[key] = {k: v.clone() for k, v in specialist.state_dict().items()}
         specialist.load_state_dict(LEARNT[key])
 
 
-def _run(method: Any, steps: int, seed: int) -> tuple[Watching, Any, dict[str, float]]:
+def run(
+    method: Any, steps: int, seed: int, source: Source = data
+) -> tuple[Watching, Any, dict[str, float]]:
+    """The trainer and the model of a method, and its values on the test pictures."""
     settings = Settings(
         budget=Budget(steps=steps),
         seed=seed,
@@ -124,7 +134,7 @@ def _run(method: Any, steps: int, seed: int) -> tuple[Watching, Any, dict[str, f
         options={"width": 8},
         threads=1,
     )
-    trainer = Watching(data(seed), None, settings)
+    trainer = Watching(source(seed), None, settings)
     model = method.fit(trainer.data, trainer).model
     test = trainer.data.test
     assert test is not None
@@ -146,15 +156,17 @@ def _by_vertical(right: Tensor, block: Tensor) -> float:
     return float(torch.stack([right[block == v].float().mean() for v in range(3)]).mean())
 
 
-def generalist(seed: int) -> dict[str, float]:
+def generalist(seed: int, source: Source = data) -> dict[str, float]:
     """The student's network and steps, with the truth alone."""
-    return _run(Supervised(**COMMON), STEPS, seed)[2]
+    return run(Supervised(**COMMON), STEPS, seed, source)[2]
 
 
-def specialists(seed: int) -> dict[str, float]:
+def specialists(
+    seed: int, source: Source = data, settings: Mapping[str, Any] = SPECIALISTS
+) -> dict[str, float]:
     """Each specialist on the test pictures of its own vertical."""
-    method = Shared(**COMMON, **SPECIALISTS, pacing="constant", layer="dense")
-    trainer = _run(method, 3 * STEPS, seed)[0]
+    method = Shared(**COMMON, **settings, pacing="constant", layer="dense")
+    trainer = run(method, 3 * STEPS, seed, source)[0]
     test = trainer.data.test
     assert test is not None
     block, right = test.truth // 10, torch.zeros(len(test), dtype=torch.bool)
@@ -164,10 +176,17 @@ def specialists(seed: int) -> dict[str, float]:
     return {"block_accuracy": _by_vertical(right, block)}
 
 
-def student(pacing: Literal["soft", "constant"], layer: Literal["structured", "dense"]) -> Any:
+def student(
+    pacing: Literal["soft", "hard", "constant"],
+    layer: Literal["structured", "dense"],
+    source: Source = data,
+    settings: Mapping[str, Any] = SPECIALISTS,
+) -> Measure:
+    """The values of a student, and when its teachers were left."""
+
     def measure(seed: int) -> dict[str, float]:
-        method = Shared(**COMMON, **SPECIALISTS, pacing=pacing, layer=layer)
-        trainer, _, values = _run(method, 3 * STEPS, seed)
+        method = Shared(**COMMON, **settings, pacing=pacing, layer=layer)
+        trainer, _, values = run(method, 3 * STEPS, seed, source)
         paces = torch.stack(trainer.paces)
         silent = paces <= 0
         # The share of the student's steps after which a teacher first has no weight; 1 for never.

@@ -55,7 +55,6 @@ WHICH: dict[str, tuple[str, ...]] = {
     "digits_tail": CORE + TAIL,
     "digits_foreign": CORE,
     "photos_4": CORE,
-    "photos_25": CORE,
     "cifar_1": CORE[:-1],
     "cifar_4": CORE[:-1],
     "cifar_25": CORE[:-1],

@@ -132,9 +132,6 @@ SETTINGS: dict[str, Setting] = {
     "photos_4": Setting(
         "digits on photos, 4 labels per class", photo_digits(4, items=6000), PHOTOS
     ),
-    "photos_25": Setting(
-        "digits on photos, 25 labels per class", photo_digits(25, items=6000), PHOTOS
-    ),
     "cifar_1": Setting(
         "CIFAR-10, 1 label per class",
         _cifar(1),

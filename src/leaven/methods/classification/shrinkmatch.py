@@ -69,7 +69,8 @@ class ShrinkMatch(WeakStrong):
         "and 62.2 %); ImageNet, ResNet-50: 67.5 % with 1 % of the labels, 74.5 % with 10 %.",
         measured="Turned digits (24 classes), 4 labels per class, 3,000 steps, 3 seeds: 99 % of the "
         "items give a signal against 71 % of the same code without that loss, and accuracy is equal "
-        "(94.5 %).",
+        "(94.5 %). On harder pictures of as many classes, digits on photos, 4,000 steps, 99 % against 47 %, and "
+        "accuracy 86.3 against 85.4 % (by seed +1.2, -0.5, +2.1).",
     )
 
     shrink_weight: float = Field(
