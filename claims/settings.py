@@ -130,7 +130,10 @@ SETTINGS: dict[str, Setting] = {
         DIGITS,
     ),
     "photos_4": Setting(
-        "digits on photos, 4 labels per class", photo_digits(4, items=6000), PHOTOS
+        "digits on photos, 4 labels per class",
+        photo_digits(4, items=6000),
+        PHOTOS,
+        note="Data and setting were made after the rules of `auto` had been, which were not changed since.",
     ),
     "cifar_1": Setting(
         "CIFAR-10, 1 label per class",
