@@ -67,16 +67,18 @@ CLAIM = Claim(
         "specialists": partial(specialists, source=data, settings=SETTINGS),
         "constant": student("constant", "dense", data, SETTINGS),
         "self-paced": student("soft", "dense", data, SETTINGS),
-        "self-paced, hard": student("hard", "dense", data, SETTINGS),
-        "self-paced, structured": student("soft", "structured", data, SETTINGS),
     },
     expect=(
         Gain("specialists", "generalist", 2.0, metric="block_accuracy"),
         Gain("constant", "generalist", 1.5),
         Gain("self-paced", "constant", -0.2),
         Level("self-paced", 1.0, "left_apart"),
-        Level("self-paced, hard", 1.0, "left_apart"),
-        Gain("self-paced, structured", "self-paced", 0.5),
     ),
     seeds=(0, 1, 2),
+    note="What specialists say of unlabelled pictures is what the student of constant weights gains by. No teacher is "
+    "ever left: on the labelled pictures, on which the gap is measured, a specialist that learnt them by heart is always "
+    "ahead of so small a student. Self-paced weights fall all the same, as the gap does, and with them what is taught "
+    "of unlabelled pictures. On seed 0 alone: the hard rule 74.0 % (constant weights, as no teacher is left), the "
+    "structured layer with self-paced weights 70.4. Settings are those of knowledge_concentration; seed 10 was looked "
+    "at before (generalist 68.8, constant 73.9).",
 )

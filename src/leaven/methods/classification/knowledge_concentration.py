@@ -88,7 +88,9 @@ class KnowledgeConcentration(FewLabels):
         measured="30 classes in three verticals, 3,000 steps, 3 seeds, not shown: specialists 1.9 points "
         "better in their verticals; the student with a linear layer 1.1 worse with constant weights and "
         "0.4 worse with self-paced ones than without specialists, with the structured layer (the "
-        "default) 2.3 worse; temperature 1 (the default of 3 was worse). No teacher was ever left.",
+        "default) 2.3 worse; temperature 1 (the default of 3 was worse). No teacher was ever left. With harder "
+        "verticals (digits on photos) and 240 unlabelled pictures per class, 3 seeds: generalist 69.6 %, constant "
+        "weights 73.6, self-paced ones 71.2.",
     )
 
     needs_unlabelled: ClassVar[bool] = False
