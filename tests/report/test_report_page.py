@@ -191,6 +191,13 @@ def test_a_comparison_is_proposed_where_one_can_be_made(copy, method, labelled, 
     assert ("No comparison was made" in page_of(copy).text()) == proposed
 
 
+def test_a_comparison_without_held_out_labels_is_not_proposed_again(copy):
+    change(copy, baseline={"accuracy": None}, metrics={"accuracy": None})
+    text = page_of(copy).text()
+    assert "No comparison was made" not in text
+    assert "without held-out labels the two cannot be compared" in text
+
+
 def test_without_a_known_truth_the_estimate_is_named(copy):
     names, labels, classes, _ = LabelStore(copy / "labels").read()
     shutil.rmtree(copy / "labels")

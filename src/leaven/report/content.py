@@ -117,6 +117,7 @@ def _head(run: RunFolder) -> Record:
         "figure": figure,
         "meaning": meaning,
         "what": what,
+        "asked": bool(summary.get("baseline")),
         "gain": accuracy - baseline if accuracy is not None and baseline is not None else None,
         "bars": [(name, value) for name, value in bars if value is not None] if compared else [],
     }
