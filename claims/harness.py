@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 import leaven
 from claims.measures import measured
@@ -216,30 +217,99 @@ def _content(module: str) -> dict[str, Any]:
     return vars(importlib.import_module(f"claims.{module}"))
 
 
-def run(name: str, *, seeds: tuple[int, ...] | None = None, fresh: bool = False) -> dict[str, Any]:
+def run(
+    name: str,
+    *,
+    seeds: tuple[int, ...] | None = None,
+    variants: tuple[str, ...] | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
     """Measures what is not yet measured of a claim and returns its result.
 
-    A result is kept after every run, so that a claim goes on where it was stopped.
+    A result is kept after every run, so that a claim goes on where it was stopped; several processes
+    may measure a claim at once, of other seeds or variants each.
+
+    Args:
+        seeds, variants: which of the claim's; all when None.
+        fresh: forgets what has been measured of these before.
+
+    Raises:
+        ValueError: of variants that the claim does not have.
     """
     claim = load(name)
+    if unknown := set(variants or ()) - set(claim.variants):
+        raise ValueError(
+            f"{name} has no variants {sorted(unknown)}; choose from {', '.join(claim.variants)}"
+        )
+    chosen = [
+        (seed, variant)
+        for seed in seeds or claim.seeds
+        for variant in claim.variants
+        if not variants or variant in variants
+    ]
     path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text()) if path.exists() and not fresh else {}
-    runs: dict[str, dict[str, dict[str, float]]] = before.get("runs", {})
-    for seed in seeds or claim.seeds:
-        for variant, work in claim.variants.items():
-            if str(seed) in runs.get(variant, {}):
-                continue
-            began = time.monotonic()
-            values = _taken_over(claim, variant, seed)
-            if values is None:
-                values = _measure(claim, variant, work, seed)
-                values["seconds"] = round(time.monotonic() - began, 1)
-            log.info("%s, %s, seed %d: %s", name, variant, seed, values)
-            runs.setdefault(variant, {})[str(seed)] = values
-            _write(path, _result(claim, runs))
-    result = _result(claim, runs)
-    _write(path, result)
+    if fresh:
+        _keep(path, claim, dict.fromkeys(chosen))
+    for seed, variant in chosen:
+        if str(seed) in _runs(path).get(variant, {}):
+            continue
+        began = time.monotonic()
+        values = _taken_over(claim, variant, seed)
+        if values is None:
+            values = _measure(claim, variant, claim.variants[variant], seed)
+            values["seconds"] = round(time.monotonic() - began, 1)
+        log.info("%s, %s, seed %d: %s", name, variant, seed, values)
+        _keep(path, claim, {(seed, variant): values})
+    return _keep(path, claim, {})
+
+
+def retell() -> None:
+    """Brings the words and expectations of all kept results up to those of their claims.
+
+    What was measured, in which environment and with which hyperparameters, stays as it is.
+    """
+    for path in RESULTS.glob("*.json"):
+        with _locked(path):
+            before = json.loads(path.read_text())
+            now = _result(load(path.stem), before["runs"])
+            measured_with = {key: before[key] for key in ("hyperparameters", "environment")}
+            _write(path, now | measured_with)
+
+
+Runs = dict[str, dict[str, dict[str, float]]]
+"""What was measured, by variant and seed."""
+
+
+def _runs(path: Path) -> Runs:
+    runs: Runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    return runs
+
+
+def _keep(
+    path: Path, claim: Claim, found: Mapping[tuple[int, str], dict[str, float] | None]
+) -> dict[str, Any]:
+    """Adds ``found``, by seed and variant, to the result in ``path``; None takes one away."""
+    path.parent.mkdir(exist_ok=True)
+    with _locked(path):
+        runs = _runs(path)
+        for (seed, variant), values in found.items():
+            by_seed = runs.setdefault(variant, {})
+            by_seed.pop(str(seed), None)
+            if values is not None:
+                by_seed[str(seed)] = values
+        order = {variant: runs[variant] for variant in claim.variants if runs.get(variant)}
+        kept = {v: dict(sorted(by_seed.items(), key=_number)) for v, by_seed in order.items()}
+        result = _result(claim, kept)
+        _write(path, result)
     return result
+
+
+def _locked(path: Path) -> FileLock:
+    return FileLock(path.with_suffix(".lock"))
+
+
+def _number(by_seed: tuple[str, Any]) -> int:
+    return int(by_seed[0])
 
 
 def _taken_over(claim: Claim, variant: str, seed: int) -> dict[str, float] | None:

@@ -71,6 +71,36 @@ def test_a_claim_goes_on_where_it_was_stopped(claim: Claim) -> None:
     assert harness.run("made", fresh=True)["runs"]["old"]["0"]["accuracy"] == 0.5
 
 
+def test_some_variants_are_measured_again_and_the_others_kept(claim: Claim) -> None:
+    harness.run("made")
+    path = harness.RESULTS / "made.json"
+    kept = json.loads(path.read_text())
+    for variant in ("old", "new"):
+        kept["runs"][variant]["1"]["accuracy"] = 0.25
+    path.write_text(json.dumps(kept))
+    runs = harness.run("made", seeds=(1,), variants=("new",), fresh=True)["runs"]
+    assert runs["old"]["1"]["accuracy"] == 0.25 and runs["new"]["1"]["accuracy"] == 0.8
+    assert list(runs["new"]) == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="no variants \\['odd'\\]; choose from old, new"):
+        harness.run("made", variants=("odd",))
+
+
+def test_words_are_brought_up_to_date_and_measurements_kept(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.run("made")
+    path = harness.RESULTS / "made.json"
+    before = json.loads(path.read_text())
+    before["environment"]["torch"] = "an earlier one"
+    path.write_text(json.dumps(before))
+    told = replace(claim, note="to know", expect=(Level("new", 75.0),))
+    monkeypatch.setattr(harness, "load", lambda _: told)
+    harness.retell()
+    after = json.loads(path.read_text())
+    assert after["note"] == "to know" and len(after["expectations"]) == 1
+    assert all(after[key] == before[key] for key in ("runs", "mean", "environment"))
+
+
 def test_what_does_not_show_stands_in_the_table(claim: Claim) -> None:
     harness.run("made")
     text = table.write().read_text()
