@@ -128,6 +128,12 @@ def some(names: Sequence[str], count: int = 5) -> str:
     return ", ".join(short) + more
 
 
+def absent_note(classes: Sequence[str], there: Tensor) -> list[str]:
+    """A note of the classes that ``there`` (bool, by class) lacks, if there are any."""
+    absent = [name for name, found in zip(classes, there.tolist(), strict=False) if not found]
+    return [f"Nothing in the pictures is of the class {some(absent)}."] if absent else []
+
+
 def allowed_unreadable(count: int, share: float) -> int:
     """How many of ``count`` pictures may be unreadable: the larger of ``share * count`` and
     min(3, count // 10), but at least one; none where the share is 0."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from leaven.data.annotated_listing import AnnotatedListing
 from leaven.data.dataset import ImageSet, T
 from leaven.data.files import FilePixels, PictureError, PictureInfo, check_end, decode, pool, probe
-from leaven.data.listing import Listing, allowed_unreadable, some
-from leaven.data.map_files import map_pixels
+from leaven.data.listing import Listing, absent_note, allowed_unreadable, some
+from leaven.data.map_files import looked_through, map_pixels
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.placement import fitting_shape, placed_boxes
@@ -23,6 +23,7 @@ from leaven.data.sources import SourceList, Sources
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.classes import UNKNOWN
+from leaven.plain import counted
 
 Progress = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -156,6 +157,9 @@ def load_maps(
     the median aspect with a longer side of 256. Label maps are kept in memory where they fit beside
     the pictures.
 
+    A map that is void throughout says nothing: its picture counts as unlabelled, with a note. Maps
+    that do not fit into memory are not looked through.
+
     Args:
         listing: n pictures with label maps.
         image_size, manner: as for ``load``.
@@ -168,11 +172,18 @@ def load_maps(
     found = _whole(listing, image_size, manner)
     _, height, width = found.pixels.shape
     known = listing.known[found.kept]
-    labels = PixelMaps(
-        map_pixels(listing.maps, found.kept, known, (height, width), manner.limit), known
-    )
+    maps = map_pixels(listing.maps, found.kept, known, (height, width), manner.limit)
+    void, there = looked_through(maps, known)
+    labels = PixelMaps(maps, known & ~void)
     images = ImageSet(found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes)
-    return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
+    notes = [*listing.notes, *found.notes, *absent_note(listing.classes, there)]
+    if saying_nothing := [found.names[item] for item in void.nonzero().squeeze(1).tolist()]:
+        masks = counted(len(saying_nothing), "mask")
+        notes.append(
+            f"{masks} {'is' if len(saying_nothing) == 1 else 'are'} void throughout and "
+            f"count{'s' if len(saying_nothing) == 1 else ''} as not there: {some(saying_nothing)}."
+        )
+    return Loaded(images, _splits(listing, found.kept), tuple(notes))
 
 
 def load_boxes(

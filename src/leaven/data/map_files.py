@@ -11,6 +11,9 @@ from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.placement import placed_map
 from leaven.labels.pixels import VOID
 
+LOOK = 256
+"""Maps that are looked through at once."""
+
 
 def map_pixels(
     maps: LabelMaps, kept: Tensor, known: Tensor, shape: tuple[int, int], limit: int
@@ -32,6 +35,28 @@ def map_pixels(
     rows = torch.zeros(len(kept), dtype=torch.int64)
     rows[said] = 1 + torch.arange(len(said))
     return MemoryPixels(stored, rows)
+
+
+def looked_through(maps: Pixels, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the maps in memory say nothing, and which of the 255 numbers is in one of them.
+
+    Args:
+        maps: n maps.
+        known: (n,) bool, which of them to look at.
+
+    Returns:
+        ``(n,)`` bool, the known maps that are void throughout; ``(255,)`` bool by number. Of maps
+        that are decoded when they are wanted: none of them, and all numbers.
+    """
+    void = torch.zeros(len(maps), dtype=torch.bool)
+    if not isinstance(maps, MemoryPixels):
+        return void, torch.ones(VOID, dtype=torch.bool)
+    counts = torch.zeros(VOID + 1, dtype=torch.int64)
+    for items in known.nonzero().squeeze(1).split(LOOK):
+        stored = maps.batch(items).flatten(1)
+        void[items] = (stored == VOID).all(1)
+        counts += torch.bincount(stored.flatten(), minlength=VOID + 1)
+    return void, counts[:VOID] > 0
 
 
 class FileMaps:

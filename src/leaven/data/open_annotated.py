@@ -14,7 +14,7 @@ from leaven.data.calibration import Calibration, take_calibration
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.embedded_scenes import LABELLED, SCENES, listed_scenes
 from leaven.data.evidence_dense import stratified_pictures
-from leaven.data.listing import alike_notes, some
+from leaven.data.listing import absent_note, alike_notes
 from leaven.data.loading import Loaded, Manner, load_boxes, load_maps
 from leaven.data.open import check_count, check_share, sides
 from leaven.data.picture_tags import classes_of_maps, with_tags
@@ -150,7 +150,10 @@ def _divided(
         )
     if isinstance(labels, BoxLabels):
         _check_boxes(labels, listing.name)
-        division.notes += _absent(listing)
+        assert listing.boxes is not None
+        division.notes += absent_note(
+            listing.classes, listing.boxes.classes.bincount(minlength=len(listing.classes)) > 0
+        )
     return division.data(listing.name, listing.classes, flip=flip)
 
 
@@ -164,16 +167,6 @@ def _check_boxes(labels: BoxLabels, name: str) -> None:
         "check that the annotations are those of these pictures; a picture that is listed without "
         "a box counts as looked at and empty.",
     )
-
-
-def _absent(listing: AnnotatedListing) -> list[str]:
-    """A note of the classes of which nothing is in any picture, if there are any."""
-    assert listing.boxes is not None
-    there = set(listing.boxes.classes.unique().tolist())
-    absent = [name for index, name in enumerate(listing.classes) if index not in there]
-    if not absent:
-        return []
-    return [f"Nothing in the pictures is of the class {some(absent)}."]
 
 
 class Division(Generic[T]):

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
-from leaven.data.loading import Manner
+from leaven.data.loading import Manner, load_maps
 from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
 from leaven.data.readers.instance_maps import runs_of_map
@@ -279,10 +279,20 @@ def test_masks_without_class_names_are_numbered_and_have_splits(tmp_path: Path) 
     found = read_annotated(tmp_path, "segmentation", void=9)
     assert found.classes == ("0", "1", "2", "3") and found.splits == ["train", "val"]
     assert found.maps is not None and np.array_equal(found.maps[0], mask(0, 1, 255))
-    assert found.notes == (
-        "No file names the classes of the masks; they are numbered 0 to 3.",
-        "No mask has the number 2.",
-    )
+    assert found.notes == ("No file names the classes of the masks; they are numbered 0 to 3.",)
+    assert "Nothing in the pictures is of the class 2." in load_maps(found).notes
+
+
+def test_a_mask_that_is_void_throughout_is_no_label(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg", "images/c.jpg")
+    save(tmp_path / "masks/a.png", mask(0, 1))
+    for name in "bc":
+        save(tmp_path / f"masks/{name}.png", mask(255))
+    loaded = load_maps(read_annotated(tmp_path, "segmentation"))
+    assert loaded.images.known.tolist() == [True, False, False]
+    (note,) = [note for note in loaded.notes if "void" in note]
+    assert note.startswith("2 masks are void throughout and count as not there: ")
+    assert all(f"{name}.jpg" in note for name in "bc")
 
 
 def test_masks_with_many_gaps_are_refused_until_a_file_says_their_greys(tmp_path: Path) -> None:

@@ -82,11 +82,8 @@ def _from_values(sources: SourceList, names: Sequence[str], void: int | None) ->
             '[{"name": "cat", "color": [127, 127, 127]}, ...], or classes.txt with a name in each '
             "line for the values from 0.",
         )
-    notes = [f"No file names the classes of the masks; they are numbered 0 to {count - 1}."]
-    if missing := [str(value) for value in range(count) if value not in classes]:
-        notes.append(f"No mask has the number {some(missing)}.")
-    code = MaskCode.of(range(count), void)
-    return MaskClasses(tuple(map(str, range(count))), code, tuple(notes))
+    note = f"No file names the classes of the masks; they are numbered 0 to {count - 1}."
+    return MaskClasses(tuple(map(str, range(count))), MaskCode.of(range(count), void), (note,))
 
 
 def _two_valued(found: MaskClasses) -> MaskClasses:
