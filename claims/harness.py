@@ -266,7 +266,8 @@ def run(
 def retell() -> None:
     """Brings the words and expectations of all kept results up to those of their claims.
 
-    What was measured, in which environment and with which hyperparameters, stays as it is.
+    What was measured, in which environment and with which hyperparameters, stays as it is: a claim
+    whose experiment has changed is to be measured anew.
     """
     for path in RESULTS.glob("*.json"):
         with _locked(path):

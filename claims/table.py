@@ -17,8 +17,8 @@ HEAD = """# Claims
 
 Every method against its own baseline, in small real experiments of minutes on one CPU core. Made
 from `claims/results` by `python -m claims table`; run one with `make claim NAME=...`, all with
-`make claims`. Figures are means over the seeds with the standard deviation between seeds. What does
-not show at this scale is written down like what does.
+`make claims`. Figures are means over the seeds with the standard deviation between seeds; those of
+single classes are per cent. What does not show at this scale is written down like what does.
 """
 
 
@@ -55,12 +55,19 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
         f"Setting: {result['setting']}",
         "",
     ]
-    keys = [key for key in _keys(result) if key != "seconds"]
-    lines.append("| variant | " + " | ".join(k.replace("_", " ") for k in keys) + " | seconds |")
-    lines.append("|---|" + "---|" * (len(keys) + 1))
+    keys = _keys(result)
+    by_class = [key.removeprefix("dice_") for key in keys if key.startswith("dice_")]
+    each = {f"{what}_{name}" for name in by_class for what in ("iou", "dice")}
+    whole = [key for key in keys if key not in each]
+    lines += _columns([key.replace("_", " ") for key in whole] + ["seconds"])
     for variant, means in result["mean"].items():
-        cells = [_cell(means.get(k), result["standard_deviation"][variant].get(k)) for k in keys]
-        lines.append(f"| {variant} | " + " | ".join(cells) + f" | {means['seconds']:.0f} |")
+        cells = [_cell(means.get(k), result["standard_deviation"][variant].get(k)) for k in whole]
+        lines.append(f"| {variant} | {' | '.join(cells)} | {means['seconds']:.0f} |")
+    if by_class:
+        lines += ["", "IoU of each class:", "", *_columns([n.replace("_", " ") for n in by_class])]
+        for variant, means in result["mean"].items():
+            cells = [_share(means.get(f"iou_{name}")) for name in by_class]
+            lines.append(f"| {variant} | {' | '.join(cells)} |")
     if note := result.get("note"):
         lines += ["", note]
     pictures = sorted((RESULTS / name).glob("*.png"))
@@ -70,11 +77,19 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _columns(names: list[str]) -> list[str]:
+    """The head of a table of variants."""
+    return [f"| variant | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+
+
 def _keys(result: dict[str, Any]) -> list[str]:
-    keys: dict[str, None] = {}
-    for means in result["mean"].values():
-        keys.update(dict.fromkeys(means))
-    return list(keys)
+    """What was measured, first what the claim is about."""
+    found = {key for means in result["mean"].values() for key in means} - {"seconds"}
+    return sorted(found, key=lambda key: (key != result["metric"], key))
+
+
+def _share(mean: float | None) -> str:
+    return "" if mean is None else f"{100 * mean:.1f}"
 
 
 def _cell(mean: float | None, spread: float | None) -> str:

