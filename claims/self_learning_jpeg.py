@@ -69,5 +69,6 @@ CLAIM = Claim(
     note="How much normalisation layers can win back at all: learnt from the true labels of 5,000 training pictures "
     "of the JPEG copy, their statistics and scales come to 85.2 % on the pictures of seed 0 (the better of two "
     "rates on these, six passes; plain 81.1). Entropy without any label wins about half of that. The rest of the "
-    "11 points is gone with the detail that JPEG leaves out, or lies in other weights.",
+    "11 points is gone with the detail that JPEG leaves out, or lies in other weights. Longer is not better at this "
+    "rate: in 5 epochs of all 10,000 test pictures, 390 steps and not 125, entropy had 81.8 % and plain 81.0 (seed 0).",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -132,31 +133,55 @@ def method_page(method: Any, results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+SEVERAL = 6
+"""Settings from which on a method stands in the table of all settings."""
+
 COMPARISON = """# Comparison
 
 All methods on the same settings: one net, one budget, one batch, nothing tuned per setting or per
 method. Accuracy on held-out items in per cent (balanced over classes for the long tails), mean and
 standard deviation over the seeds. The best of a column is **bold**; what is not better than the
-labels alone is *in italics*. The budgets are minutes on one CPU core: they say what a method does
-with little, not what it reaches in the end.
+labels alone is *in italics*. The first table is of the methods that ran in most settings, the one
+below each setting of all that ran there. The budgets are minutes on one CPU core: they say what a
+method does with little, not what it reaches in the end.
 """
 
 
 def comparison_page(results: dict[str, Any]) -> str:
     """Methods against settings, from the results of the claims ``matrix_SETTING``."""
-    columns = {n.removeprefix("matrix_"): r for n, r in results.items() if n.startswith("matrix_")}
+    settings = sorted((name for name in results if name.startswith("matrix_")), key=by_number)
+    columns = {name.removeprefix("matrix_"): results[name] for name in settings}
     if not columns:
         return f"{COMPARISON}\n{NOT_MEASURED}"
-    methods = list(dict.fromkeys(name for result in columns.values() for name in result["mean"]))
+    found = Counter({"supervised": 0, "auto": 0})
+    found.update(name for result in columns.values() for name in result["mean"])
     rows = [
         (f"`{name}`", *(comparison_cell(result, name) for result in columns.values()))
-        for name in methods
+        for name, count in found.items()
+        if count >= SEVERAL
     ]
     heads = [f"[{name.replace('_', ' ')}](#{name.replace('_', '-')})" for name in columns]
     lines = [COMPARISON, *table(("method", *heads), rows)]
     for name, result in columns.items():
-        lines += ["", f"## {name.replace('_', ' ')}", "", *comparison_notes(result)]
+        lines += ["", f"## {name.replace('_', ' ')}", "", *comparison_notes(result), ""]
+        lines += ranking(result)
     return "\n".join(lines) + "\n"
+
+
+def by_number(name: str) -> list[Any]:
+    """A key to sort by, numbers in ``name`` by their size."""
+    return [(part.isdigit(), int(part) if part.isdigit() else part) for part in name.split("_")]
+
+
+def ranking(result: dict[str, Any]) -> list[str]:
+    """All methods of a setting, the best first."""
+    metric, means = result["metric"], result["mean"]
+    ranked = sorted(means, key=lambda name: -means[name][metric])
+    rows = [
+        (f"`{name}`", comparison_cell(result, name), f"{means[name]['seconds']:.0f}")
+        for name in ranked
+    ]
+    return table(("method", metric.replace("_", " "), "seconds"), rows)
 
 
 PIXELS = ("miou", "border_miou", "pixel_accuracy", "labels_miou", "label_accuracy")
@@ -166,6 +191,7 @@ BOXES = ("map50", "map", "map75", "label_precision", "label_recall")
 """What is told of methods of boxes and masks; the last two of the accepted labels."""
 
 BESIDE = {
+    "street_unet": ("Pixels of street photos: twenty maps, a U-Net at 120x160", PIXELS),
     "scenes_few": ("Pixels of scenes: sixty maps, a longer budget", PIXELS),
     "street_few": ("Pixels of street photos: six maps, an encoder that knows photos", PIXELS),
     "street": ("Pixels of street photos: twenty maps, random weights", PIXELS),
