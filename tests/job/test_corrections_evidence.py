@@ -86,9 +86,10 @@ def test_labels_that_were_given_are_corrected_too(log):
 def test_what_a_person_corrected_is_no_longer_a_models(log):
     log.append("0.png", "relabel", label="eel")
     data = classes_data([0, 1, -1])
-    by_model = torch.tensor([True, True, False])
-    found = evidence(data.with_train(replace(data.train, by_model=by_model)), log)
+    sure = torch.tensor([0.9, 0.8, torch.nan])
+    found = evidence(data.with_train(replace(data.train, model_confidence=sure)), log)
     assert found.data.train.by_person.tolist() == [True, False, False]
+    assert found.data.train.by_model.tolist() == [False, True, False]
 
 
 def test_rejects_add_up_until_something_is_given(log):

@@ -157,12 +157,15 @@ def test_kept_values_and_rounds_come_back(digits_data: Data, tmp_path: Path) -> 
 def test_labels_that_a_model_gave_before_stay_its_own(digits_data: Data, tmp_path: Path) -> None:
     train = digits_data.train
     by_model = torch.arange(len(train)) % 2 == 0
-    data = digits_data.with_train(replace(train, by_model=by_model))
+    confidence = torch.where(by_model, 0.75, torch.nan)
+    data = digits_data.with_train(replace(train, model_confidence=confidence))
     trainer = Trainer(data, tmp_path, Settings(budget=Budget(steps=4), threads=1))
     trainer.save_labels(0, ClassLabels.from_probs(torch.full((len(data.unlabelled), 10), 0.1)))
     _, labels, _, _ = LabelStore(tmp_path / "labels").read()
     assert torch.equal(labels.source == int(Source.PERSON), train.known & ~by_model)
     assert torch.equal(labels.source == int(Source.MODEL), ~train.known | by_model)
+    assert bool((labels.confidence[train.known & by_model] == 0.75).all())
+    assert bool((labels.confidence[train.known & ~by_model] == 1).all())
 
 
 def test_nothing_is_written_while_a_run_is_replayed(digits_data: Data, tmp_path: Path) -> None:

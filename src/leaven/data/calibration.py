@@ -105,9 +105,9 @@ def with_calibration(data: Data[T]) -> Data[T]:
         sizes=None
         if data.train.sizes is None or held.sizes is None
         else torch.cat([data.train.sizes, held.sizes]),
-        by_model=None
-        if data.train.by_model is None or held.by_model is None
-        else torch.cat([data.train.by_model, held.by_model]),
+        model_confidence=None
+        if data.train.model_confidence is None or held.model_confidence is None
+        else torch.cat([data.train.model_confidence, held.model_confidence]),
     )
     return replace(data, train=train, calibration=None)
 

@@ -49,7 +49,8 @@ class ImageSet(Generic[T]):
         pictures: where ``pixels`` gives feature rows, the pictures behind them, for people to see.
         sizes: (n, 2) int64, height and width as they were found, where labels have places in the
             picture; else None.
-        by_model: (n,) bool, whose label a model gave, as the data say; None where all are of people.
+        model_confidence: (n,) float32, how sure the model was that gave the label before, as the data
+            say; NaN where no model did. None where all labels are of people.
     """
 
     pixels: Pixels
@@ -59,18 +60,18 @@ class ImageSet(Generic[T]):
     sources: Sources | None = None
     pictures: Pixels | None = None
     sizes: Tensor | None = None
-    by_model: Tensor | None = None
+    model_confidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         columns = (
             self.pixels, self.labels, self.truth, self.names, self.sources, self.pictures,
-            self.sizes, self.by_model,
+            self.sizes, self.model_confidence,
         )  # fmt: skip
         sizes = {len(column) for column in columns if column is not None}
         if len(sizes) != 1:
             raise ValueError(
-                "pixels, labels, truth, names, sources, pictures, sizes and by_model differ in length: "
-                f"{sorted(sizes)}"
+                "pixels, labels, truth, names, sources, pictures, sizes and model_confidence differ in "
+                f"length: {sorted(sizes)}"
             )
 
     def __len__(self) -> int:
@@ -82,9 +83,16 @@ class ImageSet(Generic[T]):
         return is_known(self.labels)
 
     @property
+    def by_model(self) -> Tensor:
+        """(n,) bool: a model before said something of the picture."""
+        if self.model_confidence is None:
+            return torch.zeros_like(self.known)
+        return self.known & ~self.model_confidence.isnan()
+
+    @property
     def by_person(self) -> Tensor:
         """(n,) bool: a person said something of the picture."""
-        return self.known if self.by_model is None else self.known & ~self.by_model
+        return self.known & ~self.by_model
 
     @property
     def shown(self) -> Pixels:
@@ -104,7 +112,7 @@ class ImageSet(Generic[T]):
             None if self.sources is None else self.sources.subset(index),
             None if self.pictures is None else self.pictures.subset(index),
             None if self.sizes is None else self.sizes[index],
-            None if self.by_model is None else self.by_model[index],
+            None if self.model_confidence is None else self.model_confidence[index],
         )
 
     def with_pictures(
@@ -125,9 +133,9 @@ class ImageSet(Generic[T]):
             torch.cat([self.labels, labels.to(self.labels)]),
             torch.cat([self.truth, torch.full((len(labels),), -1).to(self.truth)]),
             [*self.names, *(f"{source}/{number}" for number in range(len(labels)))],
-            by_model=None
-            if self.by_model is None
-            else torch.cat([self.by_model, torch.ones(len(labels), dtype=torch.bool)]),
+            model_confidence=None
+            if self.model_confidence is None
+            else torch.cat([self.model_confidence, torch.ones(len(labels))]),
         )
 
     def batches(

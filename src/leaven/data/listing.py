@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from leaven.data.sources import SourceList
+from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN, Source
+from leaven.plain import brief
 
 SPLITS = {
     "train": "train",
@@ -55,7 +58,8 @@ class Listing:
         classes: the class names in the order of their indices.
         notes: what people should know.
         truth: (n,) int64, the true class or -1, where it is told apart from the labels; else None.
-        by_model: (n,) bool, whose label a model gave; None where all are of people.
+        model_confidence: (n,) float32, how sure the model was that gave the label; NaN where no
+            model did. None where all labels are of people.
     """
 
     name: str
@@ -66,24 +70,55 @@ class Listing:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     truth: Tensor | None = None
-    by_model: Tensor | None = None
+    model_confidence: Tensor | None = None
 
 
-def labels_by_model(said: Sequence[str | None]) -> Tensor | None:
-    """(n,) bool: whose label a model gave, by what a column ``source`` says as leaven writes it.
+def model_confidence(
+    said: Sequence[str | None], confidence: Sequence[Any], where: Callable[[int], str]
+) -> Tensor | None:
+    """How sure the model was that gave a label, by the columns ``source`` and ``confidence`` as
+    leaven writes them.
 
-    None where the column says something else, or where no label is a model's.
+    Args:
+        said: n, what the column ``source`` says.
+        confidence: n numbers in [0, 1], or texts of them; 1 where there is nothing.
+        where: names a row, for errors.
+
+    Returns:
+        (n,) float32, NaN where no model gave the label; None where ``said`` is something else, or
+        where no label is a model's.
+
+    Raises:
+        DataError: the confidence of a label of a model is no number in [0, 1].
     """
     sources = [(one or "").lower() for one in said]
     model = Source.MODEL.name.lower()
     if model not in sources or not {source.name.lower() for source in Source} | {""} >= {*sources}:
         return None
-    return torch.tensor([one == model for one in sources])
+    return torch.tensor(
+        [
+            _share(confidence[row], where(row)) if one == model else float("nan")
+            for row, one in enumerate(sources)
+        ]
+    )
 
 
-def model_note(by_model: Tensor, labels: Tensor) -> str:
-    """The sentence about labels that a model gave."""
-    count = int((by_model & (labels >= 0)).sum())
+def _share(said: Any, where: str) -> float:
+    try:
+        value = 1.0 if said is None or said == "" else float(said)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise DataError(
+            f"{where} has the confidence {brief(str(said))}.",
+            "a number in [0, 1], or nothing",
+            "correct the row, or remove the column source if no model gave the labels.",
+        )
+    return value
+
+
+def model_note(count: int) -> str:
+    """The sentence about ``count`` labels that a model gave."""
     one = count == 1
     return (
         f"{count} {'label was' if one else 'labels were'} given by a model before: "

@@ -138,10 +138,13 @@ def load(
     found = _pictures(listing, shape_of, manner or Manner(), whole=False)
     labels = listing.labels[found.kept]
     truth = labels.clone() if listing.truth is None else listing.truth[found.kept]
-    by_model = None if listing.by_model is None else listing.by_model[found.kept]
-    if by_model is not None and listing.truth is None:
-        truth[by_model] = UNKNOWN
-    images = ImageSet(found.pixels, labels, truth, found.names, found.sources, by_model=by_model)
+    confidence = listing.model_confidence
+    confidence = None if confidence is None else confidence[found.kept]
+    images = ImageSet(
+        found.pixels, labels, truth, found.names, found.sources, model_confidence=confidence
+    )
+    if listing.truth is None:
+        truth[images.by_model] = UNKNOWN
     return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
 
 

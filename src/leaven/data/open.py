@@ -133,10 +133,10 @@ class _Division:
     def __init__(self, loaded: Loaded, classes: tuple[str, ...], seed: int) -> None:
         self.classes, self.seed = classes, seed
         self.notes = [*loaded.notes, *alike_notes(classes)]
-        by_model = loaded.images.by_model
-        if by_model is not None and bool((by_model & loaded.images.known).any()):
-            self.notes.append(model_note(by_model, loaded.images.labels))
-        self._of_people = "" if by_model is None else " of people"
+        by_model = int(loaded.images.by_model.sum())
+        if by_model:
+            self.notes.append(model_note(by_model))
+        self._of_people = " of people" if by_model else ""
         self.train = loaded.images.subset(_of_split(loaded, "train"))
         self.val = self._given(loaded, "val")
         self.test = self._given(loaded, "test")

@@ -201,8 +201,10 @@ def taken(data: Data[Any], task: str, said: Mapping[str, Said], store: LabelStor
     counts = dict.fromkeys(("accept", "relabel", "reject"), 0)
     for one in rows.values():
         counts[one.last.action] += 1
-    by_model = None if train.by_model is None else train.by_model & ~given
-    corrected = data.with_train(replace(train, labels=labels, by_model=by_model))
+    confidence = train.model_confidence
+    if confidence is not None:
+        confidence = confidence.masked_fill(given, torch.nan)
+    corrected = data.with_train(replace(train, labels=labels, model_confidence=confidence))
     drawn = train.known & corrected.train.known
     return Evidence(corrected, given, rejected, drawn, wrong, tuple(notes), counts)
 

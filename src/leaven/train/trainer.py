@@ -82,11 +82,13 @@ class Trainer(Engine[Tensor]):
             return
         train = self.data.train
         merged = ClassLabels.from_person(train.labels)
+        if train.model_confidence is not None:
+            confidence = torch.where(train.by_model, train.model_confidence, merged.confidence)
+            merged = replace(merged, confidence=confidence)
         if given is not None:
             merged = merged.filled(given.cpu(), rows=train.known)
-        if train.by_model is not None:
-            source = torch.where(train.known & train.by_model, int(Source.MODEL), merged.source)
-            merged = replace(merged, source=source)
+        source = torch.where(train.by_model, int(Source.MODEL), merged.source)
+        merged = replace(merged, source=source)
         merged = merged.filled(labels.cpu())
         self.label_store.write(
             self.first_round + number, train.names, merged, self.data.classes, truth=train.truth

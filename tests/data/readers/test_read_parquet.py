@@ -60,13 +60,17 @@ def test_labels_without_class_names(write, labels, classes, expected):
 
 def test_columns_of_splits_and_sources_of_other_words_are_passed_over(write):
     said = read(write(["x", "y", "x"], split=["test", None, "val"], source=["person", "model", ""]))
-    assert said.splits == ["test", "train", "val"] and said.by_model.tolist() == [
-        False,
-        True,
-        False,
-    ]
+    assert said.splits == ["test", "train", "val"]
+    assert said.model_confidence.isnan().tolist() == [True, False, True]
     other = read(write(["x", "y"], split=["test", "fold 3"], source=["model", "camera"]))
-    assert other.splits == ["train", "train"] and other.by_model is None
+    assert other.splits == ["train", "train"] and other.model_confidence is None
+
+
+def test_labels_of_a_model_keep_its_confidence(write):
+    said = read(write(["x", "y"], source=["person", "model"], confidence=[1.0, 0.75]))
+    assert said.model_confidence[1] == 0.75
+    with pytest.raises(DataError, match="has the confidence '7.0'"):
+        read(write(["x", "y"], source=["person", "model"], confidence=[1.0, 7.0]))
 
 
 def test_names_of_labels_in_the_order_of_the_schema(write):

@@ -61,9 +61,20 @@ def test_proposals_that_were_not_accepted_are_no_labels(opened):
 
 def test_a_column_source_as_leaven_writes_it_says_who_labelled(opened):
     listing = opened("file,label,source\na.png,x,person\nb.png,y,model\nd.png,,nobody\n")
-    assert listing.by_model.tolist() == [False, True, False, False]
-    assert opened("file,label,source\na.png,x,person\nb.png,y,\n").by_model is None
-    assert opened("file,label,source\na.png,x,camera\nb.png,y,model\n").by_model is None
+    assert listing.model_confidence.isnan().tolist() == [True, False, True, True]
+    assert listing.model_confidence[1] == 1
+    assert opened("file,label,source\na.png,x,person\nb.png,y,\n").model_confidence is None
+    assert opened("file,label,source\na.png,x,camera\nb.png,y,model\n").model_confidence is None
+
+
+def test_labels_of_a_model_keep_its_confidence(opened):
+    rows = "a.png,x,person,1\nb.png,y,model,0.75\nd.png,y,model,\n"
+    said = opened(f"file,label,source,confidence\n{rows}").model_confidence
+    assert said[[1, 3]].tolist() == [0.75, 1.0] and bool(said[[0, 2]].isnan().all())
+    for wrong in ("high", "1.2", "-1", "nan"):
+        with pytest.raises(DataError, match=f"b.png in labels.csv has the confidence .*{wrong}"):
+            opened(f"file,label,source,confidence\na.png,x,person,?\nb.png,y,model,{wrong}\n")
+    assert opened("file,label,confidence\na.png,x,high\n").model_confidence is None
 
 
 def test_repeated_rows_are_noted_and_contradictions_refused(opened):

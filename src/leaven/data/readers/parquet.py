@@ -22,7 +22,7 @@ from leaven.data.listing import (
     Columns,
     Listing,
     class_indices,
-    labels_by_model,
+    model_confidence,
     ordered_classes,
 )
 from leaven.data.readers.class_names import check_names
@@ -46,7 +46,8 @@ class PictureTable:
 
     Attributes:
         split: "train", "val" or "test".
-        table: the columns ``image``, ``label``, maybe ``truth``, ``name``, ``source`` and ``split``.
+        table: the columns ``image``, ``label``, maybe ``truth``, ``name``, ``source``, ``confidence`` and
+            ``split``.
         folder: what paths in it are relative to.
         prefix: what names are made of where the table has none.
     """
@@ -108,7 +109,8 @@ def read_parquet(path: Path, columns: Columns = PLAIN) -> Listing:
     Class names are taken from the schema's metadata (``classes``: a JSON list; or the features
     that Hugging Face writes); then a label is a position in them, -1 as null, or one of them.
     Else the distinct labels are the classes. A column ``name`` gives the items' names, a column
-    ``split`` their splits, and ``source`` whether a person or a model gave the label.
+    ``split`` their splits, ``source`` whether a person or a model gave the label, and ``confidence`` how
+    sure the model was.
 
     ``columns`` names the column of labels where it is not ``label``, and one that holds the truth.
     The split test, which is measured on, has the truth for its labels.
@@ -143,7 +145,11 @@ def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] |
     if len(set(names)) < len(names):
         names = [item for table in tables for item in _numbered(table)]
     splits = [split for table in tables for split in _splits(table)]
-    by_model = labels_by_model([said for table in tables for said in _column(table, "source")])
+    confidence = model_confidence(
+        [said for table in tables for said in _column(table, "source")],
+        [said for table in tables for said in _values(table, "confidence")],
+        names.__getitem__,
+    )
     return Listing(
         name,
         pictures,
@@ -152,16 +158,21 @@ def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] |
         splits,
         classes,
         truth=truth if known else None,
-        by_model=by_model,
+        model_confidence=confidence,
     )
 
 
 def _column(table: PictureTable, name: str) -> list[Any]:
     """What a column of text says of each picture, None where there is none."""
+    return [one if isinstance(one, str) else None for one in _values(table, name)]
+
+
+def _values(table: PictureTable, name: str) -> list[Any]:
+    """What a column says of each picture, None where there is none."""
     if name not in table.table.column_names:
         return [None] * table.table.num_rows
     said: list[Any] = table.table.column(name).to_pylist()
-    return [one if isinstance(one, str) else None for one in said]
+    return said
 
 
 def _splits(table: PictureTable) -> list[str]:
@@ -195,7 +206,7 @@ def _open_table(file: Path, columns: Columns) -> pa.Table:
     named = {"image": "image", "label": columns.label}
     if columns.truth is not None:
         named["truth"] = columns.truth
-    also = ("name", "source", "split")
+    also = ("name", "source", "confidence", "split")
     read = read_columns(file, list(named.values()), also, _COLUMNS)
     named |= {name: name for name in also if name in read.column_names}
     return pa.table(

@@ -13,7 +13,7 @@ from leaven.data.listing import (
     Columns,
     Listing,
     class_indices,
-    labels_by_model,
+    model_confidence,
     ordered_classes,
     some,
 )
@@ -36,6 +36,7 @@ class _Row:
     accepted: bool
     truth: str | None
     source: str
+    confidence: str
 
 
 def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
@@ -43,8 +44,8 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
 
     Columns: ``file`` (relative to ``path``), ``label`` (empty: not labelled), and where there
     are such ``split`` (train, val or test), ``accepted`` (false: the label is a proposal that
-    was not accepted, and counts as none) and ``source`` (person, model or nobody; other words mean
-    something else, and are passed over). Pictures without a row have no label. ``columns``
+    was not accepted, and counts as none), ``source`` (person, model or nobody; other words mean
+    something else, and are passed over) and, of labels of a model, ``confidence``. Pictures without a row have no label. ``columns``
     names the column of labels where it is not ``label``, and one that holds the truth, which is
     what the rows of the split test have for their label.
 
@@ -80,7 +81,11 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
         class_indices([row.truth if row else None for row in given], classes)
         if columns.truth is not None
         else None,
-        labels_by_model([row.source if row else None for row in given]),
+        model_confidence(
+            [row.source if row else None for row in given],
+            [row.confidence if row else None for row in given],
+            lambda index: f"The row of {found.pictures[index]} in {labels.name}",
+        ),
     )
 
 
@@ -125,7 +130,16 @@ def _row(
     truth = None if columns.truth is None else values.get(columns.truth.lower()) or None
     said = values.get(columns.label.lower()) or None
     label = truth if part == "test" and columns.truth is not None else said
-    return _Row(line, file, label, part, accepted in _YES, truth, values.get("source", ""))
+    return _Row(
+        line,
+        file,
+        label,
+        part,
+        accepted in _YES,
+        truth,
+        values.get("source", ""),
+        values.get("confidence", ""),
+    )
 
 
 def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
