@@ -70,7 +70,7 @@ def test_a_column_source_as_leaven_writes_it_says_who_labelled(opened):
 def test_labels_of_a_model_keep_its_confidence(opened):
     rows = "a.png,x,person,1\nb.png,y,model,0.75\nd.png,y,model,\n"
     said = opened(f"file,label,source,confidence\n{rows}").model_confidence
-    assert said[[1, 3]].tolist() == [0.75, 1.0] and bool(said[[0, 2]].isnan().all())
+    assert said[[1, 2]].tolist() == [0.75, 1.0] and bool(said[[0, 3]].isnan().all())
     for wrong in ("high", "1.2", "-1", "nan"):
         with pytest.raises(DataError, match=f"b.png in labels.csv has the confidence .*{wrong}"):
             opened(f"file,label,source,confidence\na.png,x,person,?\nb.png,y,model,{wrong}\n")
