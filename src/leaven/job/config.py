@@ -21,7 +21,7 @@ EMBEDDED, DEFAULT = "embedded", "default"
 
 USUAL: dict[str, tuple[str, str]] = {
     "classification": ("digits", "fixmatch"),
-    "segmentation": ("scenes", "unimatch"),
+    "segmentation": ("scenes", "csl"),
     "detection": ("scenes", "certainty-aware"),
     "instance": ("scenes", "pais"),
     "translation": ("scenes", "pix2pix"),
