@@ -29,7 +29,7 @@ from leaven.data import (
 from leaven.data.open_annotated import keep_labelled, open_boxes, open_maps
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.scenes import scenes
-from leaven.data.transforms import Weak
+from leaven.data.transforms import Strong, Weak
 from leaven.draws import Draws
 from leaven.labels import BoxLabels
 
@@ -78,7 +78,23 @@ class _LightData(Data):
 
 def light(data: Data) -> Data:
     """The same data with light augmentation, for claims that were stated with it."""
-    return _LightData(**{field.name: getattr(data, field.name) for field in fields(data)})
+    return _as(_LightData, data)
+
+
+class _DrawnData(Data):
+    def views(self) -> tuple[View, View]:
+        weak, _ = super().views()
+        assert isinstance(weak, Weak)
+        return weak, Strong(weak.flip, weak.padding, magnitude=None, cutout=0.5)
+
+
+def drawn_magnitudes(data: Data) -> Data:
+    """The same data whose strong views draw the magnitude of each operation."""
+    return _as(_DrawnData, data)
+
+
+def _as(kind: type[Data], data: Data) -> Data:
+    return kind(**{field.name: getattr(data, field.name) for field in fields(data)})
 
 
 def with_all_labels(data: Data[Any]) -> Data[Any]:

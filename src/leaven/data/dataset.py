@@ -203,7 +203,8 @@ class Data(Generic[T]):
         Weak: mirror (where ``flip``) and shift by up to an eighth of the side. Strong: the weak
         view, two RandAugment operations of magnitude 10 of 30 and a cutout of up to half the side.
         FixMatch's authors draw the magnitude of each operation instead, which is
-        ``transforms.Strong(magnitude=None)``. The weak view of feature rows is the rows; their
+        ``transforms.Strong(magnitude=None)``; measured beside each other (claim ``drawn_magnitude``),
+        that was 1.3 to 2.3 points lower in 600 and 1,000 steps. The weak view of feature rows is the rows; their
         strong view raises a ``ConfigError``.
         """
         if not self.has_views:
