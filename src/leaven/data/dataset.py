@@ -204,8 +204,8 @@ class Data(Generic[T]):
         view, two RandAugment operations of magnitude 10 of 30 and a cutout of up to half the side.
         FixMatch's authors draw the magnitude of each operation instead, which is
         ``transforms.Strong(magnitude=None)``; measured beside each other (claim ``drawn_magnitude``),
-        that was 1.3 to 2.3 points lower in 600 and 1,000 steps. The weak view of feature rows is the rows; their
-        strong view raises a ``ConfigError``.
+        that was 1.3 to 2.3 points lower in 600 and 1,000 steps. The weak view of feature rows is the
+        rows; their strong view raises a ``ConfigError``.
         """
         if not self.has_views:
             return same, NoViews()

@@ -46,10 +46,10 @@ def looked_through(maps: Pixels, known: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         ``(n,)`` bool, the known maps that are void throughout; ``(255,)`` bool by number. Of maps
-        that are decoded when they are wanted: none of them, and all numbers.
+        that are decoded when they are wanted, and where none is known: none of them, and all numbers.
     """
     void = torch.zeros(len(maps), dtype=torch.bool)
-    if not isinstance(maps, MemoryPixels):
+    if not isinstance(maps, MemoryPixels) or not bool(known.any()):
         return void, torch.ones(VOID, dtype=torch.bool)
     counts = torch.zeros(VOID + 1, dtype=torch.int64)
     for items in known.nonzero().squeeze(1).split(LOOK):
