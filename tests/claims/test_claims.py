@@ -85,6 +85,21 @@ def test_some_variants_are_measured_again_and_the_others_kept(claim: Claim) -> N
         harness.run("made", variants=("odd",))
 
 
+def test_what_another_process_measures_meanwhile_is_kept(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def old(seed: int) -> dict[str, float]:
+        if seed == 0:
+            harness.run("made", variants=("new",))
+        return {"accuracy": VALUES["old"][seed]}
+
+    both = replace(claim, variants={**claim.variants, "old": old})
+    monkeypatch.setattr(harness, "load", lambda _: both)
+    result = harness.run("made", variants=("old",))
+    assert result["complete"] is True
+    assert result["mean"]["new"]["accuracy"] == pytest.approx(0.8)
+
+
 def test_words_are_brought_up_to_date_and_measurements_kept(
     claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
