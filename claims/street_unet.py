@@ -6,14 +6,21 @@ from typing import Any
 
 import torch
 
+from claims.corrmatch import Counted, regions
 from claims.csl import trust
 from claims.curves import with_curves
+from claims.dssn import rare
 from claims.harness import Also, Claim, Gain, Level, On
 from claims.sources import camvid, with_all_labels
+from claims.u2pl import FIRST, SMALL
 from leaven.methods.segmentation.cps import CPSCutMix
 from leaven.methods.segmentation.csl import CSL
+from leaven.methods.segmentation.cw_bass import CWBass
+from leaven.methods.segmentation.dssn import DSSN
 from leaven.methods.segmentation.fixmatch import FixMatch
+from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
+from leaven.methods.segmentation.u2pl import U2PL
 from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.train import Budget, Settings
 
@@ -35,10 +42,15 @@ CLAIM = Claim(
     variants={
         "supervised": Supervised(),
         "all labels": On(Supervised(), with_all_labels),
+        "mean-teacher": MeanTeacher(),
         "fixmatch": FixMatch(),
         "unimatch": UniMatch(),
         "cps-cutmix": with_curves(CPSCutMix(), DATA, SETTINGS, ("agreement",)),
         "csl": Also(CSL(), trust),
+        "corrmatch": Also(Counted(regions=32), regions),
+        "dssn": Also(DSSN(), rare),
+        "cw-bass": CWBass(ema=0.99),
+        "u2pl, labels first": U2PL(**SMALL, **FIRST),
     },
     expect=(
         Gain("all labels", "supervised", 2.0, "miou"),

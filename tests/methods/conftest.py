@@ -55,6 +55,21 @@ def trainer_for() -> Callable[..., Trainer]:
 
 
 @pytest.fixture
+def trained_net(tmp_path: Path, digits_data: Data) -> Path:
+    """A file of weights for the nets of ``trainer_for``."""
+    torch.manual_seed(7)
+    model = build_model(
+        "cnn-small",
+        digits_data.classes,
+        digits_data.shape,
+        mean=[0.3],
+        std=[0.4],
+        options={"width": 8},
+    )
+    return save_model(model, tmp_path / "trained") / "model.safetensors"
+
+
+@pytest.fixture
 def pixel_trainer_for() -> Callable[..., PixelTrainer]:
     """``pixel_trainer_for(data, steps, folder=None)``: on one thread, with a narrow U-Net."""
 

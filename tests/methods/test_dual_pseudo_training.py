@@ -153,6 +153,31 @@ def test_the_generator_learns_all_pictures_with_the_labels_of_stage_1(
     assert torch.equal(torch.bincount(learnt[0], minlength=10), counts)
 
 
+def test_a_stage_without_steps_leaves_them_to_the_generator(
+    digits_data: Data, trainer_for: Callable[..., Trainer], trained_net: Path
+) -> None:
+    """The other route of the paper: logistic regression on features before and after."""
+    stages = Stages(trainer_for(digits_data, 5, weights=trained_net))
+    probe = find_method("linear-probe")()
+    first = probe.fit(stages.data, stages).model
+    fitted = DualPseudoTraining(**SMALL | {"stage": "linear-probe", "stage_set": {}}).fit(
+        stages.data, stages
+    )
+    assert stages.step == 5
+    train, made = stages.data.train, stages.found["made"]
+    expected = stages.predict(first, train).argmax(1)
+    assert torch.equal(stages.found["pseudo_labels"]["labels"], expected)
+    last = augmented(stages.data, made["pictures"], made["classes"])
+    assert same(fitted, probe.fit(last, stages))
+    assert not torch.equal(fitted.model.head.weight, first.head.weight)
+
+
+def test_a_stage_has_its_own_defaults() -> None:
+    assert DualPseudoTraining().learner.fairness_weight == 0.0
+    assert DualPseudoTraining(stage_set={"batch": 8}).learner.fairness_weight == 0.0
+    assert DualPseudoTraining(stage="linear-probe").learner.card.name == "linear-probe"
+
+
 def _any_loss(network: Any) -> Tensor:
     return next(network.parameters()).square().mean()
 

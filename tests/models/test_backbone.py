@@ -67,6 +67,17 @@ def test_linear_and_mlp_take_rows() -> None:
     assert mlp.num_features == 5
 
 
+def test_centred_rows_have_mean_zero_and_length_one() -> None:
+    rows = torch.randn(4, 6)
+    rows[3] = 2.0
+    centred = rows_classifier("centred", 6)
+    centred.mean.zero_(), centred.std.fill_(1.0)
+    found = centred.features(rows)
+    torch.testing.assert_close(found.mean(1), torch.zeros(4))
+    torch.testing.assert_close(found.norm(dim=1), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    torch.testing.assert_close(found[:3], centred.features(3 * rows[:3] + 1))
+
+
 def test_linear_takes_the_pixels_of_pictures() -> None:
     model = build("linear")
     images = pictures(3)
@@ -92,6 +103,15 @@ def test_pixels_are_the_pixels() -> None:
     assert backbone.num_features == 3 * 16 * 16
     images = pictures(2)
     torch.testing.assert_close(backbone(images), images.flatten(1) / 255)
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet-8", "wrn-10-1"])
+def test_nets_of_any_depth_are_backbones(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    save_model(model, tmp_path)
+    backbone = load_backbone(name, SHAPE, weights=tmp_path / "model.safetensors")
+    images = pictures(2)
+    torch.testing.assert_close(backbone(images), model.features(images))
 
 
 def test_the_folder_of_a_run_is_a_backbone(run_folder: Path) -> None:
@@ -218,7 +238,7 @@ def backbones(run_folder: Path) -> list[Backbone]:
     return [load_backbone("pixels", SHAPE), load_backbone(str(run_folder), SHAPE)]
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["centred", "linear", "mlp"])
 def test_a_stack_is_the_classifier_of_the_features(
     run_folder: Path, tmp_path: Path, head: str
 ) -> None:

@@ -13,6 +13,7 @@ from leaven.models.estimators import build_estimator, estimator_votes, fit_estim
 from leaven.models.features import capture
 from leaven.models.files import load_model, save_model
 from leaven.models.headed import Headed, perceptron, with_head
+from leaven.models.logistic import logistic_weights
 from leaven.models.maps import last_maps
 from leaven.models.mixture import mixture
 from leaven.models.onnx import export_onnx
@@ -59,6 +60,7 @@ __all__ = [
     "last_maps",
     "load_backbone",
     "load_model",
+    "logistic_weights",
     "mixture",
     "model_names",
     "new_denoiser",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leaven.errors import ModelError
 from leaven.models.adapters import AdaptedEncoder
-from leaven.models.build import PIXELS, STACKED, build_encoder, load_encoder, model_names
+from leaven.models.build import PIXELS, STACKED, build_encoder, is_small_net, load_encoder
 from leaven.models.classifier import Classifier, ModelSpec, channels, normalised
 from leaven.models.files import DESCRIPTION, load_model
 from leaven.models.stacked import Stacked
@@ -98,7 +98,7 @@ def load_backbone(
     if (folder := model_folder(name)) is not None:
         _no(name, weights)
         return _from_folder(folder, shape)
-    if ":" not in name and name not in model_names() and not name.startswith("wrn-"):
+    if ":" not in name and not is_small_net(name):
         raise ModelError(
             f"There is no backbone {name!r}.",
             "pixels, timm:NAME, torchvision:NAME, openclip:NAME, a small net with --weights, or "

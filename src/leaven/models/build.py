@@ -22,7 +22,7 @@ from leaven.models.patch_critic import PatchEncoder
 from leaven.models.small import CNN13, SmallCNN, SmallResNet, WideResNet
 from leaven.models.stacked import Stacked
 from leaven.models.structured import StructuredHead
-from leaven.models.vectors import Flat, Perceptron
+from leaven.models.vectors import Centred, Flat, Perceptron
 from leaven.models.weights import is_file_name, load_head, load_into, read_weights
 
 _SMALL: dict[str, Callable[..., nn.Module]] = {
@@ -33,7 +33,11 @@ _SMALL: dict[str, Callable[..., nn.Module]] = {
     "resnet-small": SmallResNet,
     "wrn-28-2": partial(WideResNet, depth=28, width=2),
 }
-_VECTORS: dict[str, Callable[..., nn.Module]] = {"linear": Flat, "mlp": Perceptron}
+_VECTORS: dict[str, Callable[..., nn.Module]] = {
+    "centred": Centred,
+    "linear": Flat,
+    "mlp": Perceptron,
+}
 PIXELS = "pixels"
 """The backbone that gives the raw pixels."""
 STACKED = "+"
@@ -63,7 +67,8 @@ def build_model(
     Args:
         name: one of ``model_names()``, any ``wrn-<depth>-<width>`` or
             ``cifar-resnet-<depth>``, ``timm:<name>``, ``torchvision:<name>`` or
-            ``openclip:<name>``; or two of them, ``BACKBONE+linear`` or ``BACKBONE+mlp``: the second on the standardised features of the first, which may
+            ``openclip:<name>``; or two of them, ``BACKBONE+linear``, ``BACKBONE+mlp`` or
+            ``BACKBONE+centred``: the second on the standardised features of the first, which may
             also be ``pixels``. ``2x:NAME`` is two of the same, their features side by side;
             ``A|B`` is the mean of the probabilities of two different ones (options ``{"0": {...},
             "1": {...}}``).
@@ -145,6 +150,12 @@ def build_encoder(spec: ModelSpec, published: str | None = None) -> nn.Module:
 def model_names() -> list[str]:
     """The names of the small nets, sorted; those of other libraries come on top."""
     return sorted(_SMALL | _VECTORS)
+
+
+def is_small_net(name: str) -> bool:
+    """Whether ``name`` is a net of leaven: one of ``model_names()``, or any ``wrn-<depth>-<width>``
+    or ``cifar-resnet-<depth>``."""
+    return name in model_names() or any(pattern.fullmatch(name) for pattern in (_WIDE, _CIFAR))
 
 
 def default_model(shape: tuple[int, ...]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from leaven.errors import ModelError
 
@@ -16,6 +17,14 @@ class Flat(nn.Flatten):
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.num_features = math.prod(shape)
+
+
+class Centred(Flat):
+    """``centred``: each row less its own mean, divided by its length; a constant row is all zeros."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        flat = super().forward(rows)
+        return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
 
 
 class Perceptron(nn.Sequential):

@@ -13,6 +13,7 @@ from leaven.data import Data
 from leaven.errors import ConfigError, DataError
 from leaven.methods.base import Card, Fitted, Method
 from leaven.methods.classification.few_labels import FewLabels
+from leaven.methods.classification.linear_probe import LinearProbe
 from leaven.models import Denoiser, new_denoiser
 from leaven.synthesize import (
     denoising_loss,
@@ -47,14 +48,18 @@ class DualPseudoTraining(Method):
 
     ``per_class = 0`` leaves nothing to do for the first two stages: it is the ``stage`` method.
 
-    The paper's CIFAR-10 route is FreeMatch without its fairness loss, as here by default, with EDM;
-    its generator learns with optimizer and augmentation of EDM, of which the mirror is left here.
-    Guidance, the share of dropped labels, the 50 steps of a DPM-Solver and the recipe are those of
-    its ImageNet route, but for the solver's form (there the fast one on the linear schedule, here
-    the second-order multistep one on the noise levels of EDM) and the second beta of AdamW (0.99;
-    0.999 here). The CIFAR-10 route samples with Heun's method and without guidance. The ImageNet
-    route's classifier, a logistic regression on frozen features, is not here. The shares of the
-    budget are chosen here.
+    The paper has two routes. On CIFAR-10 the stages are FreeMatch without its fairness loss, as here
+    by default, and 1,000 pictures are made of each class; on ImageNet they are ``linear-probe``,
+    logistic regression on the features of a trained network, with 128. That takes no steps, so the
+    generator has the whole budget then.
+
+    The generator of CIFAR-10 learns with optimizer and augmentation of EDM, of which the mirror is
+    left here. Guidance, the share of dropped labels, the 50 steps of a DPM-Solver and the recipe are
+    those of the ImageNet route, but for the solver's form (there the fast one on the linear schedule,
+    here the second-order multistep one on the noise levels of EDM) and the second beta of AdamW
+    (0.99; 0.999 here). The CIFAR-10 route samples with Heun's method and without guidance. The
+    generator of the ImageNet route is a transformer on latents of an autoencoder, here a U-Net on
+    pixels. The shares of the budget are chosen here.
     """
 
     card: ClassVar[Card] = Card(
@@ -89,11 +94,13 @@ class DualPseudoTraining(Method):
 
     stage: str = Field("freematch", description="the method of the stages 1 and 3, by name")
     stage_set: dict[str, Any] = Field(
-        default_factory=lambda: {"fairness_weight": 0.0},
-        description="its hyperparameters, by name",
+        default_factory=dict,
+        description="its hyperparameters, by name; fairness_weight=0 of freematch if not set",
     )
     per_class: int = Field(1000, ge=0, description="made pictures of each class")
-    label_share: float = Field(1 / 3, gt=0, lt=1, description="share of the run for stage 1")
+    label_share: float = Field(
+        1 / 3, gt=0, lt=1, description="share of the run for stage 1, if that takes steps"
+    )
     generate_share: float = Field(
         1 / 3, gt=0, lt=1, description="share of the run for stage 2; stage 3 has the rest"
     )
@@ -125,7 +132,7 @@ class DualPseudoTraining(Method):
         return self
 
     @cached_property
-    def learner(self) -> FewLabels:
+    def learner(self) -> FewLabels | LinearProbe:
         """The method of the stages 1 and 3.
 
         Raises:
@@ -134,13 +141,14 @@ class DualPseudoTraining(Method):
         from leaven.methods import find_method
 
         kind = find_method(self.stage)
-        if not issubclass(kind, FewLabels):
+        if not issubclass(kind, FewLabels | LinearProbe):
             raise ConfigError(
                 f"{self.stage} cannot be a stage of {self.card.name}.",
                 "a method that learns one classifier from few labels",
-                "choose another stage, such as freematch",
+                "choose another stage, such as freematch or linear-probe",
             )
-        return kind.configured(self.stage_set)
+        usual = {"fairness_weight": 0.0} if self.stage == "freematch" else {}
+        return kind.configured(usual | self.stage_set)
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
         if self.per_class == 0:
@@ -152,11 +160,14 @@ class DualPseudoTraining(Method):
                 "run it on the pictures themselves",
             )
         whole = trainer.available
-        trainer.available = whole * self.label_share
+        label, generate = self.label_share, self.generate_share
+        if isinstance(self.learner, LinearProbe):
+            label, generate = 0.0, 1.0
+        trainer.available = whole * label
         found = trainer.once("pseudo_labels", lambda: self._label(data, trainer))
-        trainer.available = whole * self.generate_share
+        trainer.available = whole * generate
         made = trainer.once("made", lambda: self._generate(found["labels"], data, trainer))
-        trainer.available = whole * (1 - self.label_share - self.generate_share)
+        trainer.available = whole * (1 - label - generate)
         return self.learner.fit(augmented(data, made["pictures"], made["classes"]), trainer)
 
     def _label(self, data: Data, trainer: Trainer) -> dict[str, Any]:
