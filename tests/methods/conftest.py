@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from leaven.data import Data, ImageSet, MemoryPixels, PairedPictures
+from leaven.data import Data, FeaturePixels, ImageSet, MemoryPixels, PairedPictures
 from leaven.data.pixel_maps import PixelMaps
 from leaven.labels import BoxLabels, Captions, Masks
 from leaven.methods import Fitted, Method
@@ -52,6 +53,16 @@ def trainer_for() -> Callable[..., Trainer]:
         return Trainer(data, folder, chosen)
 
     return make
+
+
+@pytest.fixture
+def feature_data(digits_data: Data) -> Data:
+    """Rows in the place of the digits, from which their class can be read."""
+    train = digits_data.train
+    generator = torch.Generator().manual_seed(3)
+    rows = F.one_hot(train.truth, 12) + 0.1 * torch.rand(len(train), 12, generator=generator)
+    train = dataclasses.replace(train, pixels=FeaturePixels(rows))
+    return dataclasses.replace(digits_data, train=train, val=None, test=None)
 
 
 @pytest.fixture

@@ -107,6 +107,17 @@ def test_a_teacher_of_other_classes_is_refused(
         DoublyRobust(teacher=tmp_path / "teacher").fit(trainer.data, trainer)
 
 
+def test_rows_of_features_have_no_strong_view(
+    feature_data: Data, trainer_for: Callable[..., Trainer]
+) -> None:
+    trainer = trainer_for(feature_data, 4)
+    with pytest.raises(ConfigError, match="feature rows") as error:
+        DoublyRobust().fit(trainer.data, trainer)
+    assert error.value.do == "set augment=weak" and trainer.step == 0
+    fitted = DoublyRobust(augment="weak").fit(trainer.data, trainer)
+    assert len(fitted.labels) == len(trainer.data.unlabelled)
+
+
 def test_it_is_found_by_name() -> None:
     method = find_method("doubly-robust").configured({"mode": "labelled+pseudo"})
     assert isinstance(method, DoublyRobust)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from leaven.data import Data, FeaturePixels, JoinedPixels
+from leaven.data import Data, JoinedPixels
 from leaven.errors import ConfigError, DataError
 from leaven.methods import Fitted, find_method
 from leaven.methods.classification import dual_pseudo_training
@@ -191,14 +191,9 @@ def test_what_cannot_be_a_stage() -> None:
         DualPseudoTraining.configured({"label_share": 0.5, "generate_share": 0.5})
 
 
-def test_feature_rows_are_refused(digits_data: Data, trainer_for: Callable[..., Trainer]) -> None:
-    from dataclasses import replace
-
-    train = digits_data.train
-    rows = replace(train, pixels=FeaturePixels(torch.rand(len(train), 4)))
-    data = replace(digits_data, train=rows, val=None, test=None)
+def test_feature_rows_are_refused(feature_data: Data, trainer_for: Callable[..., Trainer]) -> None:
     with pytest.raises(DataError, match="feature rows"):
-        DualPseudoTraining(**SMALL).fit(data, trainer_for(data, 3))
+        DualPseudoTraining(**SMALL).fit(feature_data, trainer_for(feature_data, 3))
 
 
 def test_pictures_join_those_that_are_decoded_when_wanted(digits_data: Data) -> None:

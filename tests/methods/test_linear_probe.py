@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from leaven.data import Data, FeaturePixels
+from leaven.data import Data
 from leaven.errors import ConfigError
 from leaven.methods.classification.linear_probe import LinearProbe
 from leaven.models import load_model, logistic_weights, save_model
@@ -50,14 +49,9 @@ def test_the_network_below_stays_as_it_is(
 
 
 def test_rows_of_features_need_no_weights(
-    digits_data: Data, trainer_for: Callable[..., Trainer]
+    feature_data: Data, trainer_for: Callable[..., Trainer]
 ) -> None:
-    train = digits_data.train
-    rows = F.one_hot(train.truth, 12).float() + 0.1 * torch.rand(len(train), 12)
-    data = replace(
-        digits_data, train=replace(train, pixels=FeaturePixels(rows)), val=None, test=None
-    )
-    trainer = trainer_for(data, 5)
+    trainer = trainer_for(feature_data, 5)
     fitted = LinearProbe().fit(trainer.data, trainer)
     truth = trainer.data.unlabelled.truth
     assert float((fitted.labels.classes == truth).float().mean()) > 0.95

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leaven.data import Data, FeaturePixels
+from leaven.data import Data
 from leaven.errors import ConfigError, DataError
 from leaven.learn import entropy, mutual_loss, prototype_loss
 from leaven.methods import Fitted
@@ -212,9 +212,6 @@ def test_the_best_weights_on_validation_items_are_kept(
     assert any(not torch.equal(last[f"encoder.{name}"], value) for name, value in kept.items())
 
 
-def test_feature_rows_are_refused(digits_data: Data, trainer_for: Callable[..., Trainer]) -> None:
-    train = digits_data.train
-    rows = replace(train, pixels=FeaturePixels(torch.rand(len(train), 4)))
-    data = replace(digits_data, train=rows, val=None, test=None)
+def test_feature_rows_are_refused(feature_data: Data, trainer_for: Callable[..., Trainer]) -> None:
     with pytest.raises(DataError, match="feature rows"):
-        method().fit(data, trainer_for(data, 3))
+        method().fit(feature_data, trainer_for(feature_data, 3))

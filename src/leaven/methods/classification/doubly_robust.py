@@ -96,6 +96,12 @@ class DoublyRobust(FewLabels):
     )
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
+        if self.augment == "strong" and not data.has_views:
+            raise ConfigError(
+                "The data are feature rows and the student learns strong views.",
+                "pictures, or rows as they are",
+                "set augment=weak",
+            )
         teacher = self.given(data, trainer) or self.taught(data, trainer)
         labels = torch.zeros(len(data.train), dtype=torch.int64)
         if not trainer.replaying:
