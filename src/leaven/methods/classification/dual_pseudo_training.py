@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -24,6 +25,7 @@ from leaven.synthesize import (
     to_uint8,
 )
 from leaven.train import EMA, Recipe, Trainer
+from leaven.train.journal import Bar
 
 _AT_ONCE = 256
 """Pictures that are sampled together."""
@@ -97,7 +99,7 @@ class DualPseudoTraining(Method):
         default_factory=dict,
         description="its hyperparameters, by name; fairness_weight=0 of freematch if not set",
     )
-    per_class: int = Field(1000, ge=0, description="made pictures of each class")
+    per_class: int = Field(1000, ge=0, description="made pictures of each class; beside the budget")
     label_share: float = Field(
         1 / 3, gt=0, lt=1, description="share of the run for stage 1, if that takes steps"
     )
@@ -183,9 +185,11 @@ class DualPseudoTraining(Method):
             average = self._learn_pictures(classes, data, trainer)
         wanted = torch.arange(len(data.classes)).repeat_interleave(self.per_class)
         generator = torch.Generator().manual_seed(trainer.settings.seed)
-        pictures = [
-            to_uint8(
-                sample_pictures(
+        pictures: list[Tensor] = []
+        began = time.monotonic()
+        with Bar("pictures", trainer.settings.show and trainer.is_main) as bar:
+            for some in wanted.split(_AT_ONCE):
+                sampled = sample_pictures(
                     average,
                     some.to(trainer.device),
                     data.shape,
@@ -194,9 +198,9 @@ class DualPseudoTraining(Method):
                     guidance=self.guidance,
                     steps=self.sampling_steps,
                 )
-            ).cpu()
-            for some in wanted.split(_AT_ONCE)
-        ]
+                pictures.append(to_uint8(sampled).cpu())
+                done = sum(map(len, pictures))
+                bar.show(done / len(wanted), done / (time.monotonic() - began), "")
         return {"pictures": torch.cat(pictures), "classes": wanted}
 
     def _learn_pictures(self, classes: Tensor, data: Data, trainer: Trainer) -> Denoiser:
