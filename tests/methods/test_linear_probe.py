@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from leaven.data import Data
-from leaven.errors import ConfigError
+from leaven.errors import ModelError
 from leaven.methods.classification.linear_probe import LinearProbe
 from leaven.models import load_model, logistic_weights, save_model
 from leaven.train import Trainer
@@ -21,11 +21,11 @@ def test_it_is_logistic_regression_on_centred_features(
 ) -> None:
     trainer = trainer_for(digits_data, 5, weights=trained_net)
     fitted = LinearProbe(strength=0.01).fit(trainer.data, trainer)
-    network = trainer.model().eval()
+    network = trainer.backbone()
     labelled, unlabelled = trainer.data.labelled, trainer.data.unlabelled
 
     def centred(items: torch.Tensor) -> torch.Tensor:
-        features = network.features(items)
+        features = network(items)
         return F.normalize(features - features.mean(1, keepdim=True), dim=1)
 
     with torch.no_grad():
@@ -43,7 +43,7 @@ def test_the_network_below_stays_as_it_is(
     digits_data: Data, trainer_for: Callable[..., Trainer], trained_net: Path
 ) -> None:
     trainer = trainer_for(digits_data, 5, weights=trained_net)
-    before = trainer.model().encoder.state_dict()
+    before = trainer.backbone().encoder.state_dict()
     after = LinearProbe().fit(trainer.data, trainer).model.encoder.below.state_dict()
     assert all(torch.equal(before[name], value) for name, value in after.items())
 
@@ -60,6 +60,6 @@ def test_rows_of_features_need_no_weights(
 
 def test_random_weights_are_refused(digits_data: Data, trainer_for: Callable[..., Trainer]) -> None:
     trainer = trainer_for(digits_data, 5)
-    with pytest.raises(ConfigError, match="starts from random weights") as error:
+    with pytest.raises(ModelError, match="'cnn-small' has no published weights") as error:
         LinearProbe().fit(trainer.data, trainer)
-    assert "--features" in error.value.do
+    assert "--weights FILE" in error.value.do

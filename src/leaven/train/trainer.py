@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from leaven.data import ImageSet
 from leaven.labels import ClassLabels, Source
-from leaven.models import build_model, default_model, trained_classifier
+from leaven.models import (
+    Backbone,
+    build_model,
+    default_model,
+    load_backbone,
+    trained_classifier,
+)
 from leaven.models.classifier import Classifier
 from leaven.propose import predict
 from leaven.quality import classification_metrics
@@ -54,6 +60,20 @@ class Trainer(Engine[Tensor]):
             options=self.settings.options,
         )
         return self.placed(model).eval()
+
+    def backbone(self) -> Backbone:
+        """What stands under the head of the network that the settings name, as it was trained
+        before, frozen, on the CPU; see ``models.load_backbone``.
+
+        Raises:
+            ModelError: it was not trained, or for other pictures.
+        """
+        return load_backbone(
+            self._model_name,
+            self.data.shape,
+            weights=self.settings.weights,
+            options=self.settings.options,
+        )
 
     def predict(self, model: nn.Module, images: ImageSet) -> Tensor:
         """(n, K) float32 probabilities on the CPU, in eval mode, without augmentation."""

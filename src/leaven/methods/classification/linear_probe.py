@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from leaven.data import Data
-from leaven.errors import ConfigError
 from leaven.labels import ClassLabels
 from leaven.methods.base import Card, Fitted, Method
-from leaven.models.build import STACKED
-from leaven.models.classifier import Classifier
-from leaven.models.logistic import logistic_weights
-from leaven.models.stacked import Stacked
-from leaven.models.vectors import Centred
+from leaven.models import Classifier, build_model, logistic_weights, stack
 from leaven.propose import predict_features
 from leaven.train import Trainer
+
+CENTRED = "centred"
+"""The net of features less their mean, divided by their length; see ``models.build_model``."""
 
 
 class LinearProbe(Method):
@@ -34,8 +30,10 @@ class LinearProbe(Method):
     classifier, and the budget is not used. The network is what ``--model`` and ``--weights`` name;
     with ``--features`` the rows are what the backbone gives, each column standardised first.
 
+    Pictures are normalised as the network was trained.
+
     Raises:
-        ConfigError: a network from random weights.
+        ModelError: a network of leaven without a file of its weights.
     """
 
     card: ClassVar[Card] = Card(
@@ -57,38 +55,23 @@ class LinearProbe(Method):
     strength: float = Field(0.0025, gt=0, description="of the penalty on the weights")
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
-        network = trainer.model()
-        untrained = trainer.settings.weights is None
-        if untrained and next(network.encoder.parameters(), None) is not None:
-            raise ConfigError(
-                f"{self.card.name} trains a last layer alone, and {network.spec.name} starts from "
-                "random weights.",
-                "a trained network",
-                "give --weights FILE (or --weights default for those of a library), or --features",
-            )
+        model = self._centred(data, trainer).eval()
         labelled = data.labelled
-        _, features = predict_features(network, labelled.pixels)
-        model = _probed(network, features.shape[1]).to(trainer.device).eval()
-        rows = Centred((features.shape[1],))(features)
+        _, rows = predict_features(model, labelled.pixels)
         weights = logistic_weights(rows, labelled.labels, len(data.classes), self.strength)
         with torch.no_grad():
             model.head.weight.copy_(weights)  # type: ignore[operator]
+            model.head.bias.zero_()  # type: ignore[operator]
         probs = trainer.predict(model, data.unlabelled)
         return Fitted(model, ClassLabels.from_probs(probs, torch.ones(len(probs))))
 
-
-def _probed(network: Classifier, width: int) -> Classifier:
-    """The encoder of ``network`` with its features centred, under a head of zeros."""
-    encoder: nn.Module = Centred((width,))
-    name, options = "centred", {}
-    if len(network.spec.shape) > 1:
-        encoder = Stacked(network.encoder, encoder)
-        name = f"{network.spec.name}{STACKED}{name}"
-        options = {"backbone": network.spec.options, "head": {}}
-    spec = replace(network.spec, name=name, options=options, head={})
-    head = nn.Linear(width, network.num_classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    model = Classifier(encoder, head, spec)
-    model.precision = network.precision
-    return model
+    def _centred(self, data: Data, trainer: Trainer) -> Classifier:
+        """A classifier whose features are ``g``."""
+        if not data.has_views:
+            return trainer.built(
+                lambda mean, std: build_model(CENTRED, data.classes, data.shape, mean=mean, std=std)
+            )
+        backbone = trainer.backbone()
+        width = backbone.num_features
+        rows = build_model(CENTRED, data.classes, (width,), mean=[0.0] * width, std=[1.0] * width)
+        return trainer.placed(stack(backbone, rows))
