@@ -135,6 +135,8 @@ def test_freematch_sets_its_thresholds_and_is_fair(run: Run) -> None:
         )
         torch.testing.assert_close(losses["fairness"], 0.5 * fairness)
         assert losses["fairness"] < 0
+    for _, losses in run(FreeMatch(momentum=0.9, fairness_weight=0.0, **SMALL), 2):
+        assert "fairness" not in losses
 
 
 def test_freematch_keeps_its_thresholds_within_bounds(run: Run) -> None:
