@@ -85,6 +85,6 @@ CLAIM = Claim(
     seeds=(0, 1, 2, 3, 4),
     note="Agreement is of the labels that made pictures were conditioned on with a classifier that "
     "learnt all true labels; in the row of linear-probe, of the labels that the generator learnt with "
-    "the truth. The setting was chosen on the seed 10, where 3000 steps were enough: 82.4 % before, 85.6 after, with real "
+    "the truth. The gain by seed: +3.0, +5.4, +0.7, +4.4, +3.5. The setting was chosen on the seed 10, where 3000 steps were enough: 82.4 % before, 85.6 after, with real "
     "pictures 83.7; made without guidance 83.0, with a guidance of 2 87.0.",
 )

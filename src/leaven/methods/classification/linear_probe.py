@@ -48,6 +48,8 @@ class LinearProbe(Method):
         code="https://github.com/facebookresearch/msn",
         parts=("models.logistic_weights", "propose.predict_features"),
         claim="ImageNet, a ViT trained without labels: 72.4 % top-1 with 5 labels per class.",
+        measured="Digits, 2 labels per class, a small net that learnt their looks without labels in "
+        "seconds: 80.1 % (5 seeds).",
     )
 
     needs_unlabelled: ClassVar[bool] = False

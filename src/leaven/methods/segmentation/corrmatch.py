@@ -64,8 +64,9 @@ class CorrMatch(WeakStrong):
         claim="Pascal VOC, ResNet-101, 92 label maps: 76.4 % mIoU, 1464: 81.8 %.",
         measured="60 of 2,000 scenes with digits labelled, 4,000 steps, 3 seeds, mean IoU: 61.7 %, UniMatch "
         "58.1 %, labels alone 47.3 %. CamVid at 72x96, 20 maps, 400 steps from random weights: 25.2 % "
-        "against 25.3 % of UniMatch and 25.5 % of the labels alone; regions find 1.7 points more of the "
-        "pixels, at 0.8 points less precision.",
+        "against 25.3 % of UniMatch and 25.5 % of the labels alone; at 120x160 with a U-Net, 1,500 steps, 32.7, "
+        "32.3 and 33.1. Regions find 1.2 to 1.7 points more of the pixels, at 0.5 to 0.8 points less "
+        "precision.",
     )
 
     start: float = Field(0.85, ge=0, le=1, description="first value of the threshold G")

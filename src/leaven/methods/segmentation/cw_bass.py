@@ -100,6 +100,7 @@ class CWBass(BoundaryAware):
         claim="Cityscapes 65.9 % mIoU with 100 labelled pictures; VOC, 1/4 of the labels: 76.2 %.",
         measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 22.6 "
         "%, labels alone 25.5 %; without the loss at borders 23.7 %, with a fixed threshold 22.9 %. "
+        "At 120x160 with a U-Net, 1,500 steps: 29.6 %, labels alone 33.1 %. "
         "Scenes of digits, 60 maps, 4,000 steps: 34.7 %, labels alone 47.3 %; in two of three runs "
         "digits vanish from the pseudo-labels.",
     )

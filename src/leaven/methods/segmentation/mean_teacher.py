@@ -46,7 +46,7 @@ class MeanTeacher(FewMaps):
         claim="The usual baseline of semi-supervised segmentation; its paper is about classes.",
         measured="60 of 2,000 scenes with digits labelled, 4,000 steps, 3 seeds, mean IoU: 52.1 %, labels alone "
         "47.3 %. CamVid at 72x96, 20 maps, 400 steps from random weights: 24.7 % against 25.5 % of the labels "
-        "alone (26.3 with all labels); 6 maps and an encoder of CIFAR-10: "
+        "alone (26.3 with all labels); at 120x160 with a U-Net, 1,500 steps, 32.5 % against 33.1 % (36.3); 6 maps and an encoder of CIFAR-10: "
         "20.7 % against 25.3 % (31.6 % with all labels).",
     )
 
