@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from claims.harness import Claim, Gain
 from claims.sources import digits
-from leaven.data import Data
+from leaven.data import Data, ImageSet
 from leaven.methods import Fitted, Method
 from leaven.methods.classification.dual_pseudo_training import DualPseudoTraining, augmented
 from leaven.methods.classification.supervised import Supervised
@@ -41,7 +41,9 @@ METHOD = DualPseudoTraining(
 
 
 class _Stages(Trainer):
-    """Keeps what the stages found out."""
+    """Keeps what the stages found out, and the classifier that labelled all pictures."""
+
+    first: nn.Module
 
     def __init__(self, data: Data, steps: int, seed: int, weights: Path | None) -> None:
         settings = Settings(
@@ -49,7 +51,7 @@ class _Stages(Trainer):
             seed=seed,
             model="cnn-small",
             options={"width": 16},
-            weights=weights,
+            weights=None if weights is None else str(weights),
             threads=torch.get_num_threads(),
             precision="fp32",
             evaluations=1,
@@ -62,20 +64,28 @@ class _Stages(Trainer):
         self.found |= found
         return found
 
-    def accuracy(self, fitted: Fitted) -> float:
-        return self.measure(fitted.model, self.data.test)["accuracy"]
+    def predict(self, model: nn.Module, images: ImageSet) -> Tensor:
+        if images is self.data.train:
+            self.first = model
+        return super().predict(model, images)
+
+    def accuracy(self, model: nn.Module) -> float:
+        return self.measure(model, self.data.test)["accuracy"]
 
 
 def compared(
     method: DualPseudoTraining, data: Data, steps: int, seed: int, weights: Path | None = None
 ) -> dict[str, dict[str, float]]:
-    """The stage alone, the whole method in ``steps``, and the control, on the same data."""
+    """The first stage, the whole method in ``steps``, and the control, on the same data.
+
+    The first stage is that of the same run: another one of the same seed and length differs by as much
+    as the method could gain.
+    """
 
     def fit(method: Method, data: Data, steps: int) -> tuple[Fitted, _Stages]:
         trainer = _Stages(data, steps, seed, weights)
         return method.fit(trainer.data, trainer), trainer
 
-    alone, alone_trainer = fit(method.learner, data, STEPS)
     whole, trainer = fit(method, data, steps)
     pseudo, pictures, shown = (trainer.found[k] for k in ("labels", "pictures", "classes"))
     control = augmented(data, *_real(data, pseudo, seed))
@@ -87,16 +97,16 @@ def compared(
     said = judge.model.to(judging.device)(pictures.to(judging.device)).argmax(1).cpu()
     return {
         method.stage: {
-            "accuracy": alone_trainer.accuracy(alone),
-            # Of what the generator of the same seed learnt from.
+            "accuracy": trainer.accuracy(trainer.first),
+            # Of what the generator learnt from.
             "label_agreement": float((pseudo == data.train.truth).float().mean()),
         },
         "dual pseudo training": {
-            "accuracy": trainer.accuracy(whole),
+            "accuracy": trainer.accuracy(whole.model),
             "label_agreement": float((said == shown).float().mean()),
         },
-        "real pictures with pseudo-labels": {"accuracy": other_trainer.accuracy(other)},
-        "all true labels": {"accuracy": judging.accuracy(judge)},
+        "real pictures with pseudo-labels": {"accuracy": other_trainer.accuracy(other.model)},
+        "all true labels": {"accuracy": judging.accuracy(judge.model)},
     }
 
 
