@@ -24,6 +24,9 @@ CLAIM = Claim(
         Gain(name, "supervised", 0.5, "miou")
         for name in ("unimatch", "mean-teacher", "fixmatch", "csl", "cps-cutmix")
     ),
+    note="In 400 steps, 17 passes over the labelled photos, nothing gains: by seed, mean teacher has +1.7, -0.8, +0.6 "
+    "points over the labels alone, FixMatch +0.2, +0.5, +0.1, CSL +1.3, +0.7, -3.7. Longer runs were not "
+    "tried.",
     data=camvid(92, size=SIZE),
     budget=BUDGET,
     **SAME,

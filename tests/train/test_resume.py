@@ -55,12 +55,14 @@ def test_a_run_killed_at_random_ends_bit_identical(
         while process.poll() is None:
             files = checkpoints.files()
             if files and files[-1].name != seen:
-                time.sleep(source.uniform(0.0, 0.3))
+                time.sleep(source.uniform(0.0, 0.1))
                 process.send_signal(signal.SIGKILL)
                 break
             time.sleep(0.002)
         process.communicate(timeout=60)
-    assert not (killed / "end.pt").exists() or process.returncode == 0
+    # A kill may come after the last step, even after the file was written: what is compared
+    # is what the last process wrote.
+    (killed / "end.pt").unlink(missing_ok=True)
     finish(start(name, killed, steps, values))
 
     expected = torch.load(whole / "end.pt", weights_only=True)

@@ -84,12 +84,10 @@ class DualPseudoTraining(Method):
         ),
         claim="ImageNet 256: FID 3.08 with one label per class, 2.52 with two; top-1 59.0, 69.5 and "
         "74.4 % with 1, 2 and 5 labels per class, 2 to 3 points over the learner alone.",
-        measured="Digits, 2 labels per class, 3 seeds, 2,400 generator steps: made pictures "
-        "agree with their class in 91.8 %, 3.8 points more than the labels they were "
-        "learnt from, but the classifier of stage 3 is 5.1 points worse than that of "
-        "stage 1 (86.2 against 91.3 %): not shown. As many real pictures with their "
-        "pseudo-labels lose 3.8 points; likely harmful is that labels are learnt as given ones "
-        "of which one in ten is wrong, but 3 seeds spread by 3 to 6 points.",
+        measured="Digits, 2 labels per class, 5 seeds. With the linear probe on features that were learnt "
+        "without labels, 80.1 becomes 83.5 % (real pictures with their pseudo-labels: 80.8): shown. "
+        "With FreeMatch, 91.0 becomes 91.3 % (real pictures 91.6): not shown. Made pictures agree "
+        "with their class in 89.4 and 94.8 %, the labels they were learnt from in 80.9 and 90.8.",
     )
 
     needs_views: ClassVar[bool] = True
