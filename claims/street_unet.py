@@ -9,16 +9,20 @@ import torch
 from claims.corrmatch import Counted, regions
 from claims.csl import trust
 from claims.curves import with_curves
+from claims.dssn import rare
 from claims.harness import Also, Claim, Gain, Level, On
+from claims.pixel_trust import rare_iou
 from claims.sources import camvid, with_all_labels
 from claims.u2pl import FIRST, SMALL
 from leaven.methods.segmentation.cps import CPSCutMix
 from leaven.methods.segmentation.csl import CSL
 from leaven.methods.segmentation.cw_bass import CWBass
+from leaven.methods.segmentation.dssn import DSSN
 from leaven.methods.segmentation.fixmatch import FixMatch
 from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
 from leaven.methods.segmentation.u2pl import U2PL
+from leaven.methods.segmentation.u2pl_plus import U2PLPlus
 from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.train import Budget, Settings
 
@@ -48,6 +52,9 @@ CLAIM = Claim(
         "corrmatch": Also(Counted(regions=32), regions),
         "cw-bass": CWBass(ema=0.99),
         "u2pl, labels first": U2PL(**SMALL, **FIRST),
+        "u2pl-plus, labels first": U2PLPlus(**SMALL, **FIRST),
+        "dssn": Also(DSSN(), rare),
+        "dssn, no pair loss": Also(DSSN(pair_weight=0.0), rare_iou),
     },
     expect=(
         Gain("all labels", "supervised", 2.0, "miou"),
@@ -65,6 +72,11 @@ CLAIM = Claim(
         Level("corrmatch", 0.3, metric="precision_loss", at_most=True),
         Gain("cw-bass", "supervised", 1.5, "miou"),
         Gain("u2pl, labels first", "supervised", 2.0, "miou"),
+        Gain("u2pl-plus, labels first", "u2pl, labels first", 0.3, "miou"),
+        Gain("dssn", "supervised", 2.0, "miou"),
+        Gain("dssn", "dssn, no pair loss", 0.2, "miou"),
+        Level("dssn", 0.1, metric="rare_covered_gain"),
+        Level("dssn", 0.0, metric="rare_precision_gain"),
     ),
     note="All labels gain 3.2 points; of these CSL (+1.6, +2.6, +0.8 by seed) and CPS with CutMix (+0.9, +1.8, +2.2) win "
     "half, U2PL, whose first 40 % of the steps learn from labels alone, a quarter (+0.8, +1.2, +0.4), mean teacher, "

