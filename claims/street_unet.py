@@ -27,13 +27,21 @@ from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.train import Budget, Settings
 
 DATA = camvid(20, size=(120, 160))
-BUDGET = Budget(steps=1500)
+STEPS = 1500
+BUDGET = Budget(steps=STEPS)
 NET: dict[str, Any] = {
     "model": "unet",
     "options": {"widths": [16, 32, 64, 96]},
     "precision": "bf16",
 }
-SETTINGS = Settings(budget=BUDGET, threads=torch.get_num_threads(), evaluations=1, **NET)
+
+
+def settings(steps: int) -> Settings:
+    """The same for experiments of their own."""
+    return Settings(
+        budget=Budget(steps=steps), threads=torch.get_num_threads(), evaluations=1, **NET
+    )
+
 
 CLAIM = Claim(
     method="csl",
@@ -47,7 +55,7 @@ CLAIM = Claim(
         "mean-teacher": MeanTeacher(),
         "fixmatch": FixMatch(),
         "unimatch": UniMatch(),
-        "cps-cutmix": with_curves(CPSCutMix(), DATA, SETTINGS, ("agreement",)),
+        "cps-cutmix": with_curves(CPSCutMix(), DATA, settings(STEPS), ("agreement",)),
         "csl": Also(CSL(), trust),
         "corrmatch": Also(Counted(regions=32), regions),
         "cw-bass": CWBass(ema=0.99),
