@@ -8,6 +8,7 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
+from torch import nn
 
 from leaven.data import label_share, partition
 from leaven.errors import ConfigError, DataError, MissingExtraError
@@ -230,6 +231,45 @@ class _Fragile(Trainer):
         super().observe(**values)
         if self.step == 4:
             raise _BrokenOff
+
+
+def test_a_single_picture_passes_batch_norm_of_one_place(data, clients):
+    """Where the last map is 1x1, a batch of one has no variance."""
+    one = replace(clients[0], labelled=clients[0].labelled[:1], targets=clients[0].targets[:1])
+    one = replace(one, unlabelled=one.unlabelled[:1], truth=one.truth[:1])
+
+    class Placed(nn.Module):
+        """Refuses what ``torch.nn.BatchNorm2d`` refuses."""
+
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.mean = inner, inner.mean
+
+        def forward(self, images):
+            if self.training and len(images) == 1:
+                raise ValueError("Expected more than 1 value per channel when training")
+            return self.inner(images)
+
+    model = Placed(network(data))
+    start = state_of(model)
+    report = work_round(model, start, one, work(threshold=0.0), 5, 0)
+    assert report.counts["accepted"] == report.counts["seen"] == 2  # one in each of two steps
+    assert report.processed == 2
+    assert not torch.equal(report.local["inner.head.weight"], start["inner.head.weight"])
+    assert not torch.equal(report.unsupervised["inner.head.weight"], start["inner.head.weight"])
+
+
+def test_health_hears_of_labels_that_nobody_accepts_and_of_clients_that_are_lost(data):
+    barren = trainer(data, steps=250)
+    FedLabel(**SMALL | {"threshold": 1.0, "unlabelled_steps": 1, "burn_in": 0}).fit(
+        barren.data, barren
+    )
+    assert {finding.code for finding in barren.health.findings()} >= {"nothing-accepted"}
+    lost = trainer(data, steps=4)
+    FedLabel(**SMALL | {"lr": 1e38}).fit(lost.data, lost)
+    assert "weights of a client" in next(
+        finding.text for finding in lost.health.findings() if finding.code == "non-finite-loss"
+    )
 
 
 def test_a_run_resumes_in_its_round_to_the_same_bits(data, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from leaven.data import Data
-from leaven.errors import ConfigError
+from leaven.errors import ConfigError, DataError
 from leaven.learn import cross_entropy
 from leaven.learn.distillation import distillation
 from leaven.methods import Fitted, find_method
@@ -101,6 +101,15 @@ class Says(nn.Module):
         self.asked += len(images)
         grey = images[:, 0, 0, 0].float().unsqueeze(1)
         return 100 * self.number + grey + torch.arange(self.outputs) / 10
+
+
+def test_a_vertical_without_a_labelled_picture_is_named(digits_data: Data) -> None:
+    even = digits_data.train.labels % 2 == 0
+    labels = torch.where(even, digits_data.train.labels, -1)
+    data = digits_data.with_train(replace(digits_data.train, labels=labels))
+    trainer = Watching(data, steps=4)
+    with pytest.raises(DataError, match="No picture of the vertical 'odd' is labelled"):
+        KnowledgeConcentration(**SMALL).fit(trainer.data, trainer)
 
 
 def test_each_picture_is_taught_by_its_specialist_alone() -> None:

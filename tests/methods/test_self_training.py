@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from leaven.data import Data
 from leaven.errors import ConfigError, DataError
 from leaven.labels import ClassLabels
+from leaven.learn import mislabelling_matrix
 from leaven.methods import Fitted, find_method
 from leaven.methods.classification.self_training import PolicyName, SelfTraining, class_wise
 from leaven.train import Trainer
@@ -129,6 +131,11 @@ def test_votes_are_the_weights_of_labels_and_the_matrix_is_of_the_votes(
     said = labels.classes == 3
     expected = labels.probs[said, 4].sum() / labels.probs[:, 4].sum()
     assert float(matrix[3, 4]) == pytest.approx(float(expected), rel=1e-4)
+    few = replace(labels, weight=(torch.arange(len(labels)) < 50).float())
+    of_few = SelfTraining(noise="correction").mislabelling(few)
+    assert torch.equal(of_few, mislabelling_matrix(labels.probs[:50], labels.classes[:50]))
+    none = replace(labels, weight=torch.zeros(len(labels)))
+    assert torch.equal(SelfTraining(noise="correction").mislabelling(none), torch.eye(10))
 
 
 def test_the_corrected_run_resumes(

@@ -65,6 +65,25 @@ def test_adsh_before_its_first_look_is_fixmatch(tail: Data, trainer_for: MakeTra
     assert not same(run(Adsh(every=2, **SMALL), tail, trainer_for), expected)
 
 
+@pytest.mark.parametrize(("kind", "first"), [(Adsh, 2), (SAW, 1)])
+def test_an_epoch_is_a_pass_over_the_unlabelled_items(
+    tail: Data, trainer_for: MakeTrainer, kind: type[WeakStrong], first: int
+) -> None:
+    """64 of them are seen in two steps of 32."""
+    few = (tail.train.labels < 0).nonzero().squeeze(1)[:64]
+    some = torch.cat([(tail.train.labels >= 0).nonzero().squeeze(1), few])
+    data, passes = tail.with_train(tail.train.subset(some)), []
+
+    def look(step: Step, losses: dict[str, Tensor]) -> None:
+        assert step.per_pass == 2
+        passes.append(step.batch.step)
+
+    by_default = run(watched(kind(**SMALL), look), data, trainer_for)
+    assert max(passes) >= 2 * first
+    assert same(run(kind(every=2, **SMALL), data, trainer_for), by_default)
+    assert not same(run(kind(every=1000, **SMALL), data, trainer_for), by_default)
+
+
 # -- SAW ------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ def disjoint_average(
 
     Args:
         supervised, unsupervised: one of each per client.
-        counts: labelled items that each client has processed.
+        counts: n_k, of each client; FedLabel's are the labels that it accepted.
 
     Source: FedLabel, ICCV 2023. Used by: 081.
     """

@@ -18,9 +18,9 @@ class Adsh(Plugin):
     """Adsh (Guo and Li, ICML 2022): a plug-in that replaces ``select`` and ``aim``.
 
     A threshold ``theta_k`` per class, all ``threshold`` at first. From step ``2 * every`` on, every
-    ``every`` steps, the network labels all unlabelled items: ``theta_h`` of the class h with the
-    most labels stays ``threshold``, which trusts a share rho of what is given class h; each other
-    threshold comes down to where the share rho is trusted of its class as well. Then, with the
+    ``every`` steps (an epoch), the network labels all unlabelled items: ``theta_h`` of the class h
+    with the most labels stays ``threshold``, which trusts a share rho of what is given class h; each
+    other threshold comes down to where the share rho is trusted of its class as well. Then, with the
     proposals ``p`` of the base::
 
         target = argmax_k p_k / theta_k,   weight = 1[max_k p_k / theta_k >= 1]
@@ -29,8 +29,9 @@ class Adsh(Plugin):
     class (``s_k = -log theta_k`` in the paper).
 
     The released code lets the network look at weak views; here it looks at the pictures as they
-    are. Where nothing at all is trusted of class h, the released code takes rho = 1; here it is 0,
-    as the formula has it, which leaves each class its most confident item.
+    are. Its epochs have 512 steps; here an epoch is a pass over the unlabelled items, so that short
+    runs have epochs too. Where nothing at all is trusted of class h, the released code takes rho = 1;
+    here it is 0, as the formula has it, which leaves each class its most confident item.
     """
 
     card: ClassVar[Card] = Card(
@@ -54,7 +55,11 @@ class Adsh(Plugin):
         "unlabelled tail like the labelled one +0.9 points, reversed +1.8.",
     )
 
-    every: int = Field(512, ge=1, description="steps between two looks at all unlabelled items")
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between two looks at all unlabelled items; a pass over them when not set",
+    )
 
     def parts(self, data: Data, trainer: Trainer) -> dict[str, nn.Module]:
         shares = EqualShare(trainer.prior.cpu(), self.host.threshold)
@@ -62,7 +67,8 @@ class Adsh(Plugin):
 
     def select(self, step: Step, probs: Tensor) -> Tensor:
         shares, number = step.part("shares", EqualShare), step.batch.step
-        if number % self.every == 0 and number >= 2 * self.every:
+        every = self.every or step.per_pass
+        if number % every == 0 and number >= 2 * every:
             shares.update(step.trainer.predict(step.network.classifier, step.data.unlabelled))
         return fixed_threshold(shares.over(probs).max(1).values, 1.0)
 

@@ -46,9 +46,10 @@ class FedLabel(Method):
                    + proximal_weight    * sum over tensors of mean (b_k - w)^2
         w <-  1/2 mean_k a_k + 1/2 sum_k n_k b_k / sum_k n_k                   n_k accepted labels
 
-    A client that accepts no label counts as one. All entries of the state are averaged, statistics of batch norm and counters included. Since
-    b_k starts from w, w moves half as fast as by averaging alone, and without burn-in, small
-    unlabelled steps and the proximal term the unlabelled half runs away.
+    A client that accepts no label counts as one. All entries of the state are averaged, statistics
+    of batch norm and counters included. Since b_k starts from w, w moves half as fast as by averaging
+    alone, and without burn-in, small unlabelled steps and the proximal term the unlabelled half runs
+    away.
 
     Who holds what: ``owners`` where it is known. Else it is simulated: items are divided by
     Dirichlet shares per class, by true classes where they are known for measuring; learning never
@@ -166,8 +167,11 @@ class FedLabel(Method):
             trainer.images_seen += sum(
                 report.processed + int(report.counts.get("seen", 0)) for report in reports
             )
-            curves: dict[str, Any] = _curves(reports, len(reports) - len(whole))
-            trainer.observe(**curves)
+            lost = len(reports) - len(whole)
+            if lost:
+                trainer.health.skipped(trainer.step, ["weights of a client"] * lost)
+            curves: dict[str, Any] = _curves(reports, lost)
+            trainer.observe(weight=_trust(reports), **curves)
 
     def _drawn(self, seed: int, round_number: int) -> list[int]:
         """The clients of a round, without repetition; a resumed run draws the same."""
@@ -207,6 +211,15 @@ def _finite(report: Report) -> bool:
     return all(bool(value.isfinite().all()) for value in values)
 
 
+def _trust(reports: list[Report]) -> Tensor | None:
+    """1 for each unlabelled item whose label a client accepted, 0 for each other one that it saw."""
+    seen, accepted = (
+        int(sum(report.counts.get(name, 0.0) for report in reports))
+        for name in ("seen", "accepted")
+    )
+    return (torch.arange(seen) < accepted).float() if seen else None
+
+
 def _curves(reports: list[Report], lost: int) -> dict[str, Tensor]:
     """What the logs are told of a round."""
     total: dict[str, float] = {}
@@ -214,8 +227,6 @@ def _curves(reports: list[Report], lost: int) -> dict[str, Tensor]:
         for name, value in report.counts.items():
             total[name] = total.get(name, 0.0) + value
     values = {"clients_lost": float(lost)}
-    if total.get("seen"):
-        values["accepted_share"] = total["accepted"] / total["seen"]
     if total.get("known"):
         for name in ("select", "local", "global"):
             values[f"{name}_accuracy"] = total[name] / total["known"]

@@ -44,10 +44,10 @@ class Work:
 
 @dataclass
 class Report:
-    """What a client sends back: the state of both branches and the number of labelled items that it
-    has processed. ``counts`` are sums over its steps for the curves of an experiment: items seen and
-    accepted, and how many accepted ones are right by each of the selectors. The server learns
-    nothing from them."""
+    """What a client sends back: the state of both branches, the number of labelled items that it has
+    processed, and sums over its steps on unlabelled items. Of these ``counts`` the server needs the
+    accepted ones (n_k); those seen, and how many accepted ones are right by each of the selectors,
+    are for the curves of an experiment."""
 
     local: State
     unsupervised: State
@@ -148,7 +148,7 @@ def _learn_labels(model: Classifier, client: Client, work: Work, draws: Draws) -
     optimizer = torch.optim.SGD(model.parameters(), work.lr)
     model.train()
     for _ in range(work.labelled_steps):
-        items = draws.permutation(len(client.labelled))[:size]
+        items = _never_one(draws.permutation(len(client.labelled))[:size])
         images = client.weak(client.labelled[items], draws)
         _step(optimizer, cross_entropy(model(images), client.targets[items]))
     return work.labelled_steps * size
@@ -174,19 +174,22 @@ def _learn_unlabelled(
         _count(counts, accepted, own, general, client.truth[items], work)
         if not bool(accepted.any()):
             continue
-        plain = weak[accepted]
+        learnt = _never_one(accepted.nonzero().squeeze(1))
         strong = client.strong(client.unlabelled[items], draws) if work.uda else weak
-        logits = model(strong[accepted])
-        again = model(plain) if work.uda else logits
-        loss = work.unlabelled_weight * cross_entropy(logits, labels[accepted])
+        logits = model(strong[learnt])
+        again = model(weak[learnt]) if work.uda else logits
+        loss = work.unlabelled_weight * cross_entropy(logits, labels[learnt])
         loss = loss + work.consistency_weight * agreement_divergence(
-            again / work.temperature,
-            own[accepted],
-            general[accepted],
-            chosen.agreement[accepted],
+            again / work.temperature, own[learnt], general[learnt], chosen.agreement[learnt]
         )
         _step(optimizer, loss + work.proximal_weight * proximal(model.parameters(), anchors))
     return counts
+
+
+def _never_one(items: Tensor) -> Tensor:
+    """A single item twice, which leaves means as they are: batch norm of maps of 1x1 has no variance
+    of one picture."""
+    return items.repeat(2) if len(items) == 1 else items
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from leaven.data import Data, Stream
-from leaven.errors import ConfigError
+from leaven.errors import ConfigError, DataError
 from leaven.learn import (
     TeacherPacing,
     block_cross_entropy,
@@ -132,6 +132,7 @@ class KnowledgeConcentration(FewLabels):
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
         names, verticals = self.vertical_of(data.classes)
+        self._check_labels(data, names, verticals)
         student = self._student(trainer, verticals)
         specialists = nn.ModuleList(
             self._specialist(student, data, verticals, number, trainer)
@@ -179,6 +180,17 @@ class KnowledgeConcentration(FewLabels):
                 "join verticals, or set other to true",
             )
         return names, numbers
+
+    @staticmethod
+    def _check_labels(data: Data, names: tuple[str, ...], verticals: Tensor) -> None:
+        labels = data.labelled.labels.cpu()
+        counts = torch.bincount(verticals[labels], minlength=len(names))
+        if int(counts.min()) == 0:
+            raise DataError(
+                f"No picture of the vertical {names[int(counts.argmin())]!r} is labelled.",
+                "a labelled picture or more in each vertical, for its specialist to learn from",
+                "label some, or join it with another vertical",
+            )
 
     # -- networks ---------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ class SAW(Plugin):
         unlabelled   = mean_u weight(m)_t w_u CE(strong(u), t)
 
     with the trust ``w_u`` and the class ``t`` of the base's labels. ``weight(m)`` is 1 at first and
-    set anew every ``every`` steps. Nothing is assumed about how the unlabelled items are spread.
+    set anew every ``every`` steps, an epoch: 500 in the released code, here a pass over the unlabelled
+    items. Nothing is assumed about how the unlabelled items are spread.
 
     Items that were not yet drawn do not count in ``m``; in the released code they count as class 0.
     The supervised loss of a base is replaced by the one above.
@@ -56,7 +57,12 @@ class SAW(Plugin):
         "unlabelled tail like the labelled one +2.0 points, reversed +3.0.",
     )
 
-    every: int = Field(500, ge=1, description="steps between two settings of the weights")
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between two settings of the weights; a pass over the unlabelled items when "
+        "not set",
+    )
     weigh_labelled: bool = Field(True, description="weigh the supervised loss too, by the labels")
 
     def parts(self, data: Data, trainer: Trainer) -> dict[str, nn.Module]:
@@ -67,7 +73,7 @@ class SAW(Plugin):
     def refine(self, step: Step, probs: Tensor) -> Tensor:
         probs = super().refine(step, probs)
         latest, weights = step.part("latest", LatestProposals), step.part("weights", _Weights)
-        if step.batch.step > 0 and step.batch.step % self.every == 0:
+        if step.batch.step > 0 and step.batch.step % (self.every or step.per_pass) == 0:
             weights.values.copy_(effective_weights(latest.counts()))
         latest.update(step.items, probs)
         return probs

@@ -66,14 +66,15 @@ class SelfTraining(WithEstimator):
     - entropy: votes of at most this share (``threshold``) of the largest entropy.
 
     The bound of ``auto`` weighs errors by the votes of the first estimator; the authors' package also
-    takes equal or given class probabilities. Its curriculum starts at the quantile 0.6, here 0.8; its rounds
-    have no limit, here ``max_rounds``. Their transductive SVM, which is no policy, is not here.
+    takes equal or given class probabilities. Its curriculum starts at the quantile 0.6 and drops the
+    labels of a round, here at 0.8 and with ``restart`` alone; its rounds have no limit, here
+    ``max_rounds``. Their transductive SVM, which is no policy, is not here.
 
     Labelled items weigh 1/l and pseudo-labelled ones 1/s in a fit. Without ``restart`` an item
     keeps the label it got; with it the labels of a round are dropped in the next one.
 
     Against wrong labels: ``noise="votes"`` weighs each by its vote; ``noise="correction"`` corrects
-    the loss of the network by the matrix of mislabelling that the votes imply. The log has the
+    the loss of the network by the matrix of mislabelling that the votes of accepted items imply. The log has the
     C-bound of the last estimator under the matrix that the votes of the first one imply.
 
     The labels are the votes of the last estimator; those that it learnt from are accepted.
@@ -146,7 +147,8 @@ class SelfTraining(WithEstimator):
     def mislabelling(self, labels: ClassLabels) -> Tensor | None:
         if self.noise != "correction" or labels.probs is None:
             return None
-        return mislabelling_matrix(labels.probs, labels.classes)
+        learnt = labels.accepted
+        return mislabelling_matrix(labels.probs[learnt], labels.classes[learnt])
 
     def chooser(self, data: Data, generator: torch.Generator) -> Policy:
         """The policy as a function of votes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +80,11 @@ class Step:
     def targets(self) -> Tensor:
         """(b,) the classes of the labelled pictures."""
         return self.batch.labelled.targets
+
+    @property
+    def per_pass(self) -> int:
+        """In how many steps the unlabelled pictures are seen once: an epoch of them."""
+        return math.ceil(len(self.data.unlabelled) / (len(self.items) * self.trainer.world))
 
     def part(self, name: str, kind: type[Part]) -> Part:
         """The part called ``name``, known to be a ``kind``."""
