@@ -552,7 +552,7 @@ def test_pixels_that_nobody_saw_are_not_learnt_from(form: str, tmp_path: Path) -
     data = Data("one", CLASSES, train)
     said = {0: CorrectionLog(run).standing()[NAMES[0]]}
     store = LabelStore(run / "labels")
-    taught = corrected_maps(data, said, torch.tensor([False]), store)
+    taught, _ = corrected_maps(data, said, torch.tensor([False]), store)
     wanted = believed[0].classes.long().masked_fill(~believed[0].accepted, 255)
     wanted = wanted.masked_fill(wanted == 255, -1)
     assert torch.equal(taught[torch.tensor([0])][0], wanted)

@@ -11,7 +11,7 @@ from torch import Tensor
 from leaven.data.dataset import Data, ImageSet, T
 from leaven.data.features import FeaturePixels, JoinedPixels
 from leaven.data.files import FilePixels
-from leaven.data.map_files import FileMaps
+from leaven.data.map_files import FileMaps, FoundMaps
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.sources import Sources
@@ -108,8 +108,20 @@ def with_calibration(data: Data[T]) -> Data[T]:
         model_confidence=None
         if data.train.model_confidence is None or held.model_confidence is None
         else torch.cat([data.train.model_confidence, held.model_confidence]),
+        as_found=_joined_found(data.train.as_found, held.as_found),
     )
     return replace(data, train=train, calibration=None)
+
+
+def _joined_found(
+    first: BoxLabels | FoundMaps | None, second: BoxLabels | FoundMaps | None
+) -> BoxLabels | FoundMaps | None:
+    match first, second:
+        case BoxLabels(), BoxLabels():
+            return BoxLabels.joined([first, second])
+        case FoundMaps(), FoundMaps():
+            return FoundMaps.joined([first, second])
+    return None
 
 
 def joined_pixels(first: Pixels, second: Pixels) -> Pixels:

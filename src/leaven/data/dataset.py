@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from leaven.data.features import JoinedPixels, NoViews, same
+from leaven.data.map_files import FoundMaps
 from leaven.data.pairs import PairedPictures
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
@@ -49,6 +50,8 @@ class ImageSet(Generic[T]):
         pictures: where ``pixels`` gives feature rows, the pictures behind them, for people to see.
         sizes: (n, 2) int64, height and width as they were found, where labels have places in the
             picture; else None.
+        as_found: labels with places as they were given, in the pictures as they were found; None
+            where ``labels`` are all there is. What people said goes out as it came in.
         model_confidence: (n,) float32, how sure the model was that gave the label before, as the data
             say; NaN where no model did. None where all labels are of people.
     """
@@ -61,17 +64,18 @@ class ImageSet(Generic[T]):
     pictures: Pixels | None = None
     sizes: Tensor | None = None
     model_confidence: Tensor | None = None
+    as_found: BoxLabels | FoundMaps | None = None
 
     def __post_init__(self) -> None:
         columns = (
             self.pixels, self.labels, self.truth, self.names, self.sources, self.pictures,
-            self.sizes, self.model_confidence,
+            self.sizes, self.model_confidence, self.as_found,
         )  # fmt: skip
         sizes = {len(column) for column in columns if column is not None}
         if len(sizes) != 1:
             raise ValueError(
-                "pixels, labels, truth, names, sources, pictures, sizes and model_confidence differ in "
-                f"length: {sorted(sizes)}"
+                "pixels, labels, truth, names, sources, pictures, sizes, model_confidence and as_found "
+                f"differ in length: {sorted(sizes)}"
             )
 
     def __len__(self) -> int:
@@ -113,6 +117,7 @@ class ImageSet(Generic[T]):
             None if self.pictures is None else self.pictures.subset(index),
             None if self.sizes is None else self.sizes[index],
             None if self.model_confidence is None else self.model_confidence[index],
+            None if self.as_found is None else self.as_found.select(index),
         )
 
     def with_pictures(

@@ -15,7 +15,7 @@ from leaven.data.annotated_listing import AnnotatedListing
 from leaven.data.dataset import ImageSet, T
 from leaven.data.files import FilePixels, PictureError, PictureInfo, check_end, decode, pool, probe
 from leaven.data.listing import Listing, absent_note, allowed_unreadable, some
-from leaven.data.map_files import looked_through, map_pixels
+from leaven.data.map_files import FoundMaps, looked_through, map_pixels
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.placement import fitting_shape, placed_boxes
@@ -178,7 +178,15 @@ def load_maps(
     maps = map_pixels(listing.maps, found.kept, known, (height, width), manner.limit)
     void, there = looked_through(maps, known)
     labels = PixelMaps(maps, known & ~void)
-    images = ImageSet(found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes)
+    images = ImageSet(
+        found.pixels,
+        labels,
+        labels,
+        found.names,
+        found.sources,
+        sizes=found.sizes,
+        as_found=FoundMaps.of(listing.maps, found.kept),
+    )
     notes = [*listing.notes, *found.notes, *absent_note(listing.classes, there)]
     if saying_nothing := [found.names[item] for item in void.nonzero().squeeze(1).tolist()]:
         masks = counted(len(saying_nothing), "mask")
@@ -203,9 +211,32 @@ def load_boxes(
     assert listing.boxes is not None
     found = _whole(listing, image_size, manner or Manner())
     _, height, width = found.pixels.shape
-    labels = placed_boxes(listing.boxes.select(found.kept), found.sizes, (height, width))
-    images = ImageSet(found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes)
-    return Loaded(images, _splits(listing, found.kept), (*listing.notes, *found.notes))
+    given = listing.boxes.select(found.kept)
+    labels = placed_boxes(given, found.sizes, (height, width))
+    images = ImageSet(
+        found.pixels,
+        labels,
+        labels,
+        found.names,
+        found.sources,
+        sizes=found.sizes,
+        as_found=given,
+    )
+    notes = [*listing.notes, *found.notes, *_vanished(given, labels, (width, height))]
+    return Loaded(images, _splits(listing, found.kept), tuple(notes))
+
+
+def _vanished(given: BoxLabels, placed: BoxLabels, shape: tuple[int, int]) -> list[str]:
+    """A note on masks that are too small to be seen in the size that is learnt from."""
+    if given.masks is None or placed.masks is None:
+        return []
+    lost = int(((given.masks.area() > 0) & (placed.masks.area() == 0)).sum())
+    if not lost:
+        return []
+    return [
+        f"{counted(lost, 'mask')} {'has' if lost == 1 else 'have'} no pixel left at {shape[0]}x{shape[1]}: "
+        "such small things can be learned in larger pictures alone (--image-size)."
+    ]
 
 
 def load_pictures(

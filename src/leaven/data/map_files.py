@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,43 @@ def looked_through(maps: Pixels, known: Tensor) -> tuple[Tensor, Tensor]:
         void[items] = (stored == VOID).all(1)
         counts += torch.bincount(stored.flatten(), minlength=VOID + 1)
     return void, counts[:VOID] > 0
+
+
+class FoundMaps:
+    """Label maps in the sizes of their pictures, as they were found or drawn.
+
+    Args:
+        places: n lists of maps, and which of theirs each is.
+    """
+
+    def __init__(self, places: Sequence[tuple[LabelMaps, int]]) -> None:
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Tensor | None:
+        """(h, w) uint8; None where nothing was said of the picture.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        maps, place = self._places[index]
+        found = maps[place]
+        return None if found is None else torch.from_numpy(found)
+
+    def select(self, index: Tensor) -> FoundMaps:
+        return FoundMaps([self._places[item] for item in index.tolist()])
+
+    @classmethod
+    def joined(cls, several: Sequence[FoundMaps]) -> FoundMaps:
+        return cls([place for one in several for place in one._places])
+
+    @classmethod
+    def of(cls, maps: LabelMaps, items: Tensor | None = None) -> FoundMaps:
+        """``maps``, or the ``items`` (n,) of them."""
+        wanted = range(len(maps)) if items is None else items.tolist()
+        return cls([(maps, item) for item in wanted])
 
 
 class FileMaps:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leaven.data import Data, JoinedPixels, MemoryPixels
+from leaven.data.map_files import FoundMaps
 from leaven.data.pixel_maps import PixelMaps
 from leaven.data.placement import placed_boxes, placed_map
 from leaven.errors import LeavenError, RunError
@@ -30,8 +31,8 @@ def corrected_maps(
     said: Mapping[int, Correction],
     rejected: Tensor,
     store: LabelStore,
-) -> PixelMaps:
-    """The label maps of ``data.train`` with what people said.
+) -> tuple[PixelMaps, FoundMaps | None]:
+    """The label maps of ``data.train`` with what people said, and the same as they said it.
 
     An accept gives the map of the round that was looked at, whole. A relabel paints the regions of
     its ``boxes`` over that map, in their order: the mask of a box, or its rectangle where it has
@@ -61,12 +62,17 @@ def corrected_maps(
             tags[row] = False
             tags[row, shown[shown != VOID].long()] = True
         order[row] = len(labels) + len(painted)
-        painted.append(placed_map(stored, (height, width)))
+        painted.append(stored)
         known[row] = True
+    first = data.train.as_found
     if not painted:
-        return PixelMaps(labels.maps, known, tags)
-    drawn = MemoryPixels(torch.stack(painted)[:, None])
-    return PixelMaps(JoinedPixels([labels.maps, drawn], order), known, tags)
+        return PixelMaps(labels.maps, known, tags), first if isinstance(first, FoundMaps) else None
+    if isinstance(first, FoundMaps):
+        first = FoundMaps.joined([first, FoundMaps.of([map.numpy() for map in painted])])
+    placed = torch.stack([placed_map(map, (height, width)) for map in painted])
+    maps = JoinedPixels([labels.maps, MemoryPixels(placed[:, None])], order)
+    found = first.select(order) if isinstance(first, FoundMaps) else None
+    return PixelMaps(maps, known, tags), found
 
 
 def _painted(one: Correction, rounds: _Rounds[PixelRound], classes: tuple[str, ...]) -> Tensor:
@@ -92,8 +98,8 @@ def corrected_boxes(
     store: LabelStore,
     *,
     masks: bool,
-) -> BoxLabels:
-    """The boxes of ``data.train`` with what people said.
+) -> tuple[BoxLabels, BoxLabels | None]:
+    """The boxes of ``data.train`` with what people said, and the same as they said it.
 
     An accept gives the accepted boxes of the round that was looked at, or its own ``boxes`` where
     it has some; a relabel gives its ``boxes``. Each is all there is in the picture.
@@ -112,13 +118,15 @@ def corrected_boxes(
         if one.action != "reject":
             drawn.append(_boxes(one, rounds, data.classes, _size(data, row), masks))
             rows.append(row)
+    first = train.as_found if isinstance(train.as_found, BoxLabels) else None
     if not rows:
-        return labels
-    sizes = torch.tensor([_size(data, row) for row in rows])
-    placed = placed_boxes(BoxLabels.joined(drawn), sizes, (height, width))
+        return labels, first
+    sizes, said_now = torch.tensor([_size(data, row) for row in rows]), BoxLabels.joined(drawn)
+    placed = placed_boxes(said_now, sizes, (height, width))
     order = torch.arange(len(labels))
     order[torch.tensor(rows)] = len(labels) + torch.arange(len(rows))
-    return BoxLabels.joined([labels, placed]).select(order)
+    found = None if first is None else BoxLabels.joined([first, said_now]).select(order)
+    return BoxLabels.joined([labels, placed]).select(order), found
 
 
 def _boxes(

@@ -185,13 +185,15 @@ def taken(data: Data[Any], task: str, said: Mapping[str, Said], store: LabelStor
     for row, one in rows.items():
         (rejected if one.last.action == "reject" else given)[row] = True
     labels: Any
-    wrong = None
+    wrong, found = None, train.as_found
     if task == "classification":
         labels, wrong = _classes(train.labels, rows, _Rounds(store, data.classes))
     elif task == "segmentation":
-        labels = corrected_maps(data, _last(rows), rejected, store)
+        labels, found = corrected_maps(data, _last(rows), rejected, store)
     elif task in ("detection", "instance"):
-        labels = corrected_boxes(data, _last(rows), rejected, store, masks=task == "instance")
+        labels, found = corrected_boxes(
+            data, _last(rows), rejected, store, masks=task == "instance"
+        )
     else:
         raise RunError(
             f"There are corrections of a run of the task {task}.",
@@ -204,7 +206,9 @@ def taken(data: Data[Any], task: str, said: Mapping[str, Said], store: LabelStor
     confidence = train.model_confidence
     if confidence is not None:
         confidence = confidence.masked_fill(given, torch.nan)
-    corrected = data.with_train(replace(train, labels=labels, model_confidence=confidence))
+    corrected = data.with_train(
+        replace(train, labels=labels, model_confidence=confidence, as_found=found)
+    )
     drawn = train.known & corrected.train.known
     return Evidence(corrected, given, rejected, drawn, wrong, tuple(notes), counts)
 
