@@ -49,7 +49,8 @@ CLAIM = Claim(
     statement="A teacher that sees the future of its student labels better, and the student gains.",
     setting="CamVid at 72x96, 305 day photos (0016E5, 0006R0) labelled, 62 of dusk (0001TP) without "
     "labels, tested on 62 others of dusk; deeplab-small from random weights, bf16, DACS as the host, "
-    "250 real steps of 4 and 4 photos: 1000 gradients of FST and of the long baseline",
+    "250 real steps of 4 and 4 photos: 1000 gradients of FST and of the long baseline; the source alone "
+    "predicts with averaged weights, all others with the student's last ones",
     variants=VARIANTS,
     expect=EXPECT,
     budget=budgets(VARIANTS, STEPS),

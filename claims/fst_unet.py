@@ -20,7 +20,8 @@ CLAIM = Claim(
     "of its student labels better, and the student gains.",
     setting="CamVid at 120x160, 305 day photos (0016E5, 0006R0) labelled, 62 of dusk (0001TP) without "
     "labels, tested on 62 others of dusk; U-Net 16-32-64-96 from random weights, bf16, DACS as the host, "
-    "1,200 real steps of 4 and 4 photos: 4,800 gradients of FST and of the long baseline",
+    "1,200 real steps of 4 and 4 photos: 4,800 gradients of FST and of the long baseline; the source "
+    "alone predicts with averaged weights, all others with the student's last ones",
     variants=VARIANTS,
     expect=EXPECT,
     budget=budgets(VARIANTS, STEPS),

@@ -152,7 +152,8 @@ CLAIM = Claim(
     "cells and of platelets each, rcnn-small of widths 16-32-64-96 with 32 channels and a dropout of "
     "0.2, no trained weights, mosaics with probability 0.2. Steps of 4 photos: 1000 on red cells, 100 "
     "for the outputs of the new cells, 1000 on shots, 400 and 200 for the corrector, 1000 at the end; "
-    "a descriptor learns 200 steps on crops. "
+    "a descriptor learns 200 steps on crops. AdamW of 2e-3, of 1e-3 for the outputs of the new cells and "
+    "for shots; the last steps are at 2e-3 too, where the paper has the rate of the shots. "
     "Boxes with a score of 0.3 or more are candidates: after so few steps hardly one has 0.8. naive: "
     "all of them.",
     variants={name: variant(name) for name in ("few-shot", "naive", "label-verify-correct")},

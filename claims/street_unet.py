@@ -22,7 +22,6 @@ from leaven.methods.segmentation.fixmatch import FixMatch
 from leaven.methods.segmentation.mean_teacher import MeanTeacher
 from leaven.methods.segmentation.supervised import Supervised
 from leaven.methods.segmentation.u2pl import U2PL
-from leaven.methods.segmentation.u2pl_plus import U2PLPlus
 from leaven.methods.segmentation.unimatch import UniMatch
 from leaven.train import Budget, Settings
 
@@ -48,7 +47,7 @@ CLAIM = Claim(
     statement="With the net, the size and the length that the methods' sheets ask for, street photos "
     "without maps help.",
     setting="CamVid at 120x160, 20 of 367 photos labelled, U-Net 16-32-64-96 from random weights, bf16, "
-    "1,500 steps of 4 labelled and 4 unlabelled photos; CPS two times 4 unlabelled ones and its last weights",
+    "1,500 steps of 4 labelled and 4 unlabelled photos, CPS two times 4 unlabelled ones",
     variants={
         "supervised": Supervised(),
         "all labels": On(Supervised(), with_all_labels),
@@ -60,7 +59,6 @@ CLAIM = Claim(
         "corrmatch": Also(Counted(regions=32), regions),
         "cw-bass": CWBass(ema=0.99),
         "u2pl, labels first": U2PL(**SMALL, **FIRST),
-        "u2pl-plus, labels first": U2PLPlus(**SMALL, **FIRST),
         "dssn": Also(DSSN(), rare),
         "dssn, no pair loss": Also(DSSN(pair_weight=0.0), rare_iou),
     },
@@ -80,7 +78,6 @@ CLAIM = Claim(
         Level("corrmatch", 0.3, metric="precision_loss", at_most=True),
         Gain("cw-bass", "supervised", 1.5, "miou"),
         Gain("u2pl, labels first", "supervised", 2.0, "miou"),
-        Gain("u2pl-plus, labels first", "u2pl, labels first", 0.3, "miou"),
         Gain("dssn", "supervised", 2.0, "miou"),
         Gain("dssn", "dssn, no pair loss", 0.2, "miou"),
         Level("dssn", 0.1, metric="rare_covered_gain"),
@@ -88,9 +85,10 @@ CLAIM = Claim(
     ),
     note="All labels gain 3.2 points; of these CSL (+1.6, +2.6, +0.8 by seed) and CPS with CutMix (+0.9, +1.8, +2.2) win "
     "half, U2PL, whose first 40 % of the steps learn from labels alone, a quarter (+0.8, +1.2, +0.4), mean teacher, "
-    "FixMatch, UniMatch and CorrMatch none; CW-BASS loses 3.5 points. Pole, sign, fence, pedestrian and bicyclist are hardly "
-    "found with all labels either. DSSN, U2PL+ and FST were measured at 72x96 alone. The labels alone predict with averaged "
-    "weights.",
+    "FixMatch, UniMatch and CorrMatch none; DSSN loses 2.1 points, half of them by its pair loss, and CW-BASS (whose "
+    "teacher follows with 0.99, where its default is 0.999) 3.5. Pole, sign, fence, pedestrian and bicyclist are hardly "
+    "found with all labels either: what DSSN's rule or a threshold take of them is next to nothing. U2PL+ was measured at "
+    "72x96 alone. The labels alone predict with averaged weights, CPS and CW-BASS with their last ones.",
     data=DATA,
     budget=BUDGET,
     metric="miou",

@@ -13,6 +13,7 @@ from leaven.data.files import decode
 from leaven.data.placement import (
     BESIDE,
     content,
+    contents,
     factors,
     fitting_shape,
     found_boxes,
@@ -32,6 +33,15 @@ def test_one_aspect_is_stretched_and_another_leaves_a_rim() -> None:
     assert found[1] == pytest.approx([1 / 3, 120 / 361])
     assert found[2] == pytest.approx([1.2, 1.2])
     assert content((100, 100), (120, 160)) == (120, 120)
+
+
+@given(st.lists(st.tuples(sides, sides)), sides, sides)
+def test_many_contents_are_each_of_them(found: list[tuple[int, int]], high: int, wide: int) -> None:
+    sizes = torch.tensor(found, dtype=torch.int64).view(-1, 2)
+    expected = []
+    for (height, width), (x, y) in zip(found, factors(sizes, (high, wide)).tolist(), strict=True):
+        expected.append((min(high, max(1, round(height * y))), min(wide, max(1, round(width * x)))))
+    assert [tuple(row) for row in contents(sizes, (high, wide)).tolist()] == expected
 
 
 @given(sides, sides, sides, sides)

@@ -106,6 +106,15 @@ def test_another_box_head_takes_the_rest(tmp_path: Path) -> None:
     assert isinstance(model, TwoStage) and isinstance(model.box, BucketHead)
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_weights_of_fcos_with_and_without_centreness(saved: bool, tmp_path: Path) -> None:
+    first = build("fcos-small", options={**LIGHT, "centreness": saved})
+    path = save_model(first, tmp_path) / "model.safetensors"
+    model = build("fcos-small", options={**LIGHT, "centreness": not saved}, weights=path)
+    assert torch.equal(model.head.location.weight, first.head.location.weight)
+    assert (model.head.centreness is None) == saved
+
+
 def test_heads_of_torchvision_for_other_classes(tmp_path: Path) -> None:
     twin = torchvision_detection.fcos_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=8

@@ -103,6 +103,14 @@ def test_points_and_boxes_of_fcos_by_hand() -> None:
     assert model.decode(location, anchors).tolist() == [[[2, -2, 6, 8]]]
 
 
+def test_fcos_without_centreness_scores_by_classes() -> None:
+    model, (pictures, labels) = small("fcos-small", centreness=False), discs(2)
+    outputs = model.outputs(pictures)
+    assert outputs.centreness is None
+    assert torch.equal(model.scores(outputs), outputs.logits.sigmoid())
+    assert set(model.losses(pictures, labels, Draws(0))) == {"class", "box"}
+
+
 def test_assignment_of_fcos_against_loops() -> None:
     model = small("fcos-small")
     pictures, labels = discs(3, each=6)

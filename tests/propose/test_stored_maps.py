@@ -20,6 +20,18 @@ def test_what_is_kept_comes_back() -> None:
     assert float(stored.mean) == pytest.approx(float(probs.amax(1).mean()))
 
 
+def test_what_shows_no_picture_has_no_confidence() -> None:
+    probs = torch.randn(3, 2, 4, 6).softmax(1)
+    stored = StoredMaps(3, (4, 6))
+    stored.fill(probs.split(2), torch.tensor([[4, 6], [2, 6], [4, 1]]))
+    confidence = stored(torch.arange(3))[1]
+    best = probs.amax(1)
+    shown = [best[0].flatten(), best[1, :2].flatten(), best[2, :, 0]]
+    assert float(stored.mean) == pytest.approx(float(torch.cat(shown).mean()))
+    assert int((confidence > 0).sum()) == 24 + 12 + 4
+    assert not confidence[1, 2:].any() and not confidence[2, :, 1:].any()
+
+
 def test_it_is_saved_whole() -> None:
     stored, other = StoredMaps(2, (3, 3)), StoredMaps(2, (3, 3))
     stored.fill([torch.rand(2, 4, 3, 3).softmax(1)])

@@ -75,6 +75,15 @@ def test_who_start_from_bootstraps() -> None:
     assert drawn[0] != drawn[1] != drawn[2]
 
 
+def test_a_bootstrap_has_two_classes_where_there_are_two() -> None:
+    rows, labels = torch.tensor([[0.0], [1.0], [0.1], [0.9]]), torch.tensor([0, 1, -1, -1])
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        make = partial(build_estimator, "logistic-regression")
+        trained = tri_train(make, rows, labels, 2, generator)
+        assert trained.votes.argmax(1).tolist() == [0, 1, 0, 1]
+
+
 def test_pairs_that_err_half_the_time_teach_nothing() -> None:
     """e_i = 0.5 is not below e'_i = 0.5."""
     labels = [0, 1, -1, -1, -1, -1]

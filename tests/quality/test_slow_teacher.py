@@ -25,6 +25,21 @@ def test_a_teacher_may_average_over_a_quarter_of_the_steps(
     assert [finding.code for finding in health.findings()] == ["slow-teacher"] * said
 
 
+def test_no_average_is_not_slow() -> None:
+    health = Health(3)
+    health.decay(0.0, 2)
+    assert not health.findings()
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+def test_it_is_said_what_the_teacher_does(predicts: bool) -> None:
+    health = Health(3)
+    health.decay(0.999, 10, predicts=predicts)
+    text = health.findings()[0].text
+    assert "gives labels" in text
+    assert ("predicts" in text) == predicts
+
+
 def test_the_decay_that_is_advised_is_not_slow() -> None:
     for steps in (8, 100, 4000):
         health = Health(3)

@@ -15,6 +15,13 @@ def test_one_moment_by_hand() -> None:
     assert torch.allclose(found, torch.tensor([(1 / 2 + 1 / 3 + 0) / 3]).double())
 
 
+def test_pixels_without_a_class_count_nowhere() -> None:
+    last, before = torch.randint(0, 4, (2, 5, 6)), torch.randint(0, 4, (3, 2, 5, 6))
+    expected = prediction_stability(before[..., :4], last[..., :4], 4)
+    last[..., 4:] = -1
+    assert torch.equal(prediction_stability(before, last, 4), expected)
+
+
 def test_nothing_has_changed() -> None:
     last = torch.randint(0, 5, (3, 6, 7))
     assert torch.equal(

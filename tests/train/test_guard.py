@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leaven.propose import ItemAverage
 from leaven.refine import ClassQueues, LabelledMemory, LatestProposals, NeighbourMemory
+from leaven.train import EMA
 from leaven.train.guard import BufferGuard
 from leaven.undo import RowBuffers
 
@@ -97,6 +98,24 @@ def test_counters_go_back_and_batch_statistics_too() -> None:
     guard.take_back()
     for name, value in norm.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_buffers_of_an_average_go_back_where_its_passes_move_them(own: bool) -> None:
+    average = EMA(nn.BatchNorm1d(2), 0.9, own_buffers=own)
+    if not own:  # such as BCP, which averages the buffers too
+        average.module.train()
+    guard = BufferGuard([average])
+    guard.remember()
+    before = copy.deepcopy(average.module.state_dict())
+    average.module.train()(torch.full((3, 2), math.nan))
+    guard.take_back()
+    for name, value in average.module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_an_average_whose_buffers_rest_costs_nothing() -> None:
+    assert not BufferGuard([EMA(nn.BatchNorm1d(2), 0.9)])._saved
 
 
 def features(count: int, width: int, seed: int) -> Tensor:

@@ -38,9 +38,8 @@ def factors(sizes: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def content(size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     """Height and width that a picture of ``size`` takes of the shape, at least 1 each."""
-    along_x, along_y = factors(torch.tensor([size]), shape)[0].tolist()
-    height, width = round(size[0] * along_y), round(size[1] * along_x)
-    return min(shape[0], max(1, height)), min(shape[1], max(1, width))
+    height, width = contents(torch.tensor([size]), shape)[0].tolist()
+    return height, width
 
 
 def placed_boxes(boxes: BoxLabels, sizes: Tensor, shape: tuple[int, int]) -> BoxLabels:
@@ -98,8 +97,8 @@ def fitting_shape(sizes: Tensor, longest: int, multiple: int = 8) -> tuple[int, 
 
 def contents(sizes: Tensor, shape: tuple[int, int]) -> Tensor:
     """(n, 2) int64, ``content`` of each picture."""
-    parts = [content((height, width), shape) for height, width in sizes.tolist()]
-    return torch.tensor(parts, dtype=torch.int64).view(-1, 2)
+    scaled = (sizes * factors(sizes, shape).flip(1)).round().long()
+    return scaled.clamp_min(1).minimum(torch.tensor(shape))
 
 
 def _multiple(side: float, of: int) -> int:

@@ -108,6 +108,10 @@ class StepMethod(Method, Generic[E, N]):
         """What follows a step that has moved the weights: the teacher does."""
         run.average.update(run.student)
 
+    def final(self, run: Run[E, N]) -> N:
+        """The network that is used after the run: the teacher."""
+        return run.teacher
+
     # -- the loop ---------------------------------------------------------------------------------
 
     def train(self, trainer: E, share: float = 1.0) -> Run[E, N]:
@@ -118,10 +122,12 @@ class StepMethod(Method, Generic[E, N]):
         optimizer = self.optimizer(trainer, nn.ModuleList([student, *parts.values()]))
         trainer.register(student=student, teacher=average, parts=parts, optimizer=optimizer)
         budget = trainer.settings.budget.share(share * trainer.available)
-        if budget.steps is not None:
-            trainer.health.decay(average.decay, budget.steps, trainer.step)
         run = Run(trainer, student, average, parts, optimizer, Batch(0, 0.0, {}))
-        steps = trainer.steps(share=share, watch=average.module, streams=self.streams(trainer.data))
+        final = self.final(run)
+        if budget.steps:
+            decay, predicts = average.decay_of(budget.steps), final is not student
+            trainer.health.decay(decay, budget.steps, trainer.step, predicts=predicts)
+        steps = trainer.steps(share=share, watch=final, streams=self.streams(trainer.data))
         for batch in steps:
             run.batch = batch
             if self.step(run):

@@ -95,11 +95,17 @@ def label_pass(model: nn.Module, images: Tensor) -> Tensor:
     Used by: 007.
     """
     with modes_kept(model):
-        model.eval()
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.training = True
+        batch_norm_alone(model)
         return model(images.to(device_of(model))).softmax(1, dtype=torch.float32)
+
+
+def batch_norm_alone(model: nn.Module) -> None:
+    """Batch-norm in train mode and all else in eval mode: what the model says depends on the batch,
+    and on no draw."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.training = True
 
 
 def _over(

@@ -48,7 +48,8 @@ def tri_train(
 ) -> TriTrained:
     """Three estimators; what two agree on is a label for the third, if that promises to help.
 
-    Each starts from a bootstrap of the labelled rows, with ``e'_i = 0.5`` and ``l'_i = 0``. In a
+    Each starts from a bootstrap of the labelled rows (drawn again while it has a single class, where
+    they have more), with ``e'_i = 0.5`` and ``l'_i = 0``. In a
     round, for each i and the other two, j and k:
 
     - ``e_i`` is the share of labelled rows that both get wrong, among those where they agree;
@@ -77,7 +78,7 @@ def tri_train(
     truth, pool = labels[known], rows[unknown]
     trio: list[Any] = []
     for number in range(3):
-        some = known[torch.randint(len(known), (len(known),), generator=generator)]
+        some = known[_bootstrap(truth, generator)]
         trio.append(_fitted(make(number), rows[some], labels[some]))
     errors, sizes = [0.5] * 3, [0] * 3
     updates: list[tuple[int, int, int]] = []
@@ -108,6 +109,15 @@ def tri_train(
 
     each = _each(trio, rows, num_classes)
     return TriTrained(tuple(trio), _majority(each), each, tuple(updates))
+
+
+def _bootstrap(truth: Tensor, generator: torch.Generator) -> Tensor:
+    """(l,) places among the labelled rows, drawn with repetition."""
+    single = bool((truth == truth[0]).all())
+    while True:
+        some = torch.randint(len(truth), (len(truth),), generator=generator)
+        if single or bool((truth[some] != truth[some[0]]).any()):
+            return some
 
 
 def _first_size(error: float, error_before: float) -> int:

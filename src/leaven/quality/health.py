@@ -152,9 +152,10 @@ class Health:
         )
         self._settle(step, {"non-finite-loss": verdict})
 
-    def decay(self, decay: float, steps: int, step: int = 0) -> None:
-        """Judges the ``decay`` of a teacher in a loop of ``steps`` that starts at ``step``."""
-        self._settle(step, {"slow-teacher": judge.slow_teacher(decay, steps)})
+    def decay(self, decay: float, steps: int, step: int = 0, *, predicts: bool = True) -> None:
+        """Judges the ``decay`` that a teacher has in the end, in a loop of ``steps`` that starts at
+        ``step``; ``predicts``: it is also what is used after the run."""
+        self._settle(step, {"slow-teacher": judge.slow_teacher(decay, steps, predicts)})
 
     def lost(self, items: int, of: int, step: int = 0) -> None:
         """Takes note that the model says nothing that is a number of so many of its items."""

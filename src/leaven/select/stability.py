@@ -14,7 +14,7 @@ def prediction_stability(earlier: Tensor, last: Tensor, num_classes: int) -> Ten
 
     Args:
         earlier: (M, B, H, W) int64 in 0..K-1, the classes at M >= 1 moments.
-        last: (B, H, W), the same of the last moment.
+        last: (B, H, W), the same of the last moment; -1 for pixels that count nowhere.
         num_classes: K.
 
     Returns:
@@ -27,7 +27,8 @@ def prediction_stability(earlier: Tensor, last: Tensor, num_classes: int) -> Ten
     # Each moment and picture counts in a confusion matrix of its own.
     owner = torch.arange(moments * count, device=last.device).view(moments, count, 1, 1)
     cells = num_classes * num_classes
-    counts = torch.bincount((owner * cells + pairs).flatten(), minlength=moments * count * cells)
+    counted = (owner * cells + pairs)[:, last >= 0]
+    counts = torch.bincount(counted.flatten(), minlength=moments * count * cells)
     table = counts.view(moments, count, num_classes, num_classes).double()
     both = table.diagonal(dim1=2, dim2=3)
     either = table.sum(2) + table.sum(3) - both

@@ -77,9 +77,7 @@ class EMA(Generic[M]):
     def update(self, model: nn.Module) -> None:
         """Moves the teacher towards ``model``."""
         self.updates += 1
-        decay = self.decay
-        if self.warm_up is not None:
-            decay = min(decay, self.warm_up(self.updates))
+        decay = self.decay_of(self.updates)
         torch._foreach_lerp_(_weights(self.module), _weights(model), 1 - decay)
         if self.own_buffers:
             return
@@ -89,6 +87,10 @@ class EMA(Generic[M]):
         else:
             for own, other in zip(self.module.buffers(), model.buffers(), strict=True):
                 own.copy_(other)
+
+    def decay_of(self, update: int) -> float:
+        """The decay of the update of that number, which counts from 1."""
+        return self.decay if self.warm_up is None else min(self.decay, self.warm_up(update))
 
     def restart(self, model: nn.Module) -> None:
         """The teacher becomes ``model``; the warm-up begins anew."""

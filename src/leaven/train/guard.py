@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from leaven.train.averaging import EMA
 from leaven.undo import RowBuffers
 
 
@@ -20,7 +21,7 @@ class BufferGuard:
     """
 
     def __init__(self, parts: Iterable[object]) -> None:
-        modules = [part for part in parts if isinstance(part, nn.Module)]
+        modules = [module for module in map(_module, parts) if module is not None]
         found = {id(inner): inner for module in modules for inner in module.modules()}
         self._memories = [inner for inner in found.values() if isinstance(inner, RowBuffers)]
         large = {id(memory.get_buffer(n)) for memory in self._memories for n in memory.by_rows}
@@ -43,6 +44,17 @@ class BufferGuard:
             torch._foreach_copy_(self._live, self._saved)
         for memory in self._memories:
             memory.take_back()
+
+
+def _module(part: object) -> nn.Module | None:
+    """The module whose passes may move buffers, if there is one.
+
+    The passes of most averaged networks are in eval mode: a copy of their buffers would be for
+    nothing.
+    """
+    if isinstance(part, EMA) and (part.own_buffers or part.module.training):
+        return part.module
+    return part if isinstance(part, nn.Module) else None
 
 
 def _guarded(buffer: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -110,6 +111,30 @@ class PixelTrainer(Engine[PixelMaps]):
             weight[rows] = (highest >= limit).half().cpu()
             first += len(probs)
         return PixelLabels.from_model(classes, confidence, weight, self._extents(images))
+
+    def shown(self, items: Tensor, stream: str = "unlabelled") -> Tensor | None:
+        """(b, H, W) bool: the pixels that show the pictures ``items`` (b,) of a stream; None where
+        every picture of that stream fills the frame.
+
+        The stream ``labelled`` is of ``data.labelled``, all others are of ``data.unlabelled``.
+        """
+        extents = self.extents["labelled" if stream == "labelled" else "unlabelled"]
+        return None if extents is None else inside(extents[items], self.data.shape[1:])
+
+    @cached_property
+    def extents(self) -> dict[str, Tensor | None]:
+        """Of ``data.labelled`` and ``data.unlabelled``: (n, 2) height and width of the part of the
+        frame that shows each picture, on the device; None where every picture fills it."""
+        found: dict[str, Tensor | None] = {}
+        for name, images in (
+            ("labelled", self.data.labelled),
+            ("unlabelled", self.data.unlabelled),
+        ):
+            parts = self._extents(images)
+            if parts is not None and bool((parts == torch.tensor(self.data.shape[1:])).all()):
+                parts = None
+            found[name] = None if parts is None else parts.to(self.device)
+        return found
 
     def _extents(self, images: ImageSet[PixelMaps]) -> Tensor | None:
         """(n, 2) height and width of the part that shows each picture; None where all of it does."""

@@ -22,7 +22,7 @@ from leaven.methods.detection import consistent_teacher
 from leaven.methods.detection.consistent_teacher import ConsistentTeacher
 from leaven.methods.detection.teacher import PseudoBoxes, Step
 from leaven.methods.loop import Run
-from leaven.models.detection import AlignedRetina, Detections, OneStage
+from leaven.models.detection import FCOS, AlignedRetina, Detections, OneStage
 from leaven.train import BoxTrainer
 from leaven.train.batch import Batch
 
@@ -158,3 +158,37 @@ def test_the_network_has_one_stage_and_aligns(
     for name in ("auto", "fcos-small"):
         model = plain.student(box_trainer_for(data, 1, model=name))
         assert isinstance(model, OneStage) and not isinstance(model, AlignedRetina)
+
+
+def test_fcos_scores_by_classes_alone_and_all_of_it_learns(
+    data: Data[BoxLabels], box_trainer_for: Callable[..., BoxTrainer]
+) -> None:
+    trainer = box_trainer_for(data, 1, model="fcos-small", options=NET)
+    method = ConsistentTeacher(**SMALL, align=False)
+    model = method.student(trainer)
+    assert isinstance(model, FCOS) and model.spec.options["centreness"] is False
+    images = data.train.pixels.batch(torch.arange(2))
+    outputs = model.outputs(images)
+    assert torch.equal(model.scores(outputs), outputs.logits.sigmoid())
+    losses = method.assigned(model, images, data.train.truth.select(torch.arange(2)))
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(weights.grad is not None for weights in model.parameters())
+
+
+def test_the_result_is_accepted_by_the_last_thresholds(
+    data: Data[BoxLabels], box_trainer_for: Callable[..., BoxTrainer], monkeypatch: Any
+) -> None:
+    method = ConsistentTeacher(**SMALL)
+    trainer = box_trainer_for(data, 1, options=NET)
+    run = run_of(method, trainer)
+    # Class 0 is split at about 0.3; of class 1 too little is known.
+    run.parts["thresholds"].queue[0, :60] = torch.cat(
+        [torch.full((30,), 0.1), torch.linspace(0.28, 0.32, 30)]
+    )
+    scores, classes = torch.tensor([0.4, 0.2, 0.4, 0.8]), torch.tensor([0, 0, 1, 1])
+    found = boxes_of([4], scores, classes).labels
+    monkeypatch.setattr(ConsistentTeacher, "train", lambda self, trainer: run)
+    monkeypatch.setattr(BoxTrainer, "predict", lambda self, model, images: found)
+    fitted = method.fit(trainer.data, trainer)
+    assert fitted.labels.accepted.tolist() == [True, False, False, True]
+    assert fitted.model is run.teacher and not fitted.model.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from leaven.data import Data
 from leaven.data.pixel_maps import PixelMaps
 from leaven.draws import Draws
+from leaven.errors import ConfigError
 from leaven.learn import batch_box, masked_loss, mix
 from leaven.methods import Fitted
 from leaven.methods.segmentation.bcp import BCP
@@ -24,6 +26,12 @@ from leaven.train.pixel_trainer import PixelTrainer
 
 RECIPE = Recipe(optimizer="adamw", lr=0.02, schedule="poly")
 SMALL: dict[str, Any] = {"batch": 4, "recipe": RECIPE}
+
+
+@pytest.fixture
+def maps_data(maps_data: Data[PixelMaps]) -> Data[PixelMaps]:
+    """The rectangles on what is called background."""
+    return dataclasses.replace(maps_data, classes=("background", "red", "green"))
 
 
 def seen_again(method: BCP, begun: PixelRun) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -151,6 +159,40 @@ def test_weak_views_turn_and_mirror(
             known += [image.rot90(1, (1, 2)).flip(1), image.rot90(1, (1, 2)).flip(2)]
         assert any(torch.equal(view, one) for one in known)
     assert seen.geometry.valid()[exact].all()
+
+
+@pytest.mark.parametrize(("names", "background"), [("aBb", None), ("abB", 2), ("Bab", 0)])
+def test_what_is_cut_off_becomes_background(
+    names: str,
+    background: int | None,
+    maps_data: Data[PixelMaps],
+    pixel_trainer_for: Callable[..., PixelTrainer],
+    started: Callable[..., PixelRun],
+) -> None:
+    classes = tuple("Background" if name == "B" else name for name in names)
+    if background is None:
+        classes = ("sky", "car", "road")
+        data = dataclasses.replace(maps_data, classes=classes)
+        with pytest.raises(ConfigError, match=r"(?s)no class is called background.*largest=false"):
+            BCP(**SMALL).student(pixel_trainer_for(data, 2))
+        BCP(**SMALL, largest=False).student(pixel_trainer_for(data, 2))
+        return
+    begun = started(BCP(**SMALL))
+    begun.student.spec = dataclasses.replace(begun.student.spec, classes=classes)
+    seen = BCP(**SMALL).weak(begun, begun.batch.unlabelled.images)
+    found, _ = BCP(**SMALL).propose(begun, seen)
+    said, _ = BCP(**SMALL, largest=False).propose(begun, seen)
+    assert not torch.equal(found, said)
+    assert torch.equal(found, largest_components(said, 3, background))
+
+
+@pytest.mark.parametrize(
+    "value", [{"scale": (0.5, 2.0)}, {"hard_threshold": 0.5}, {"hard_least": 7}]
+)
+def test_what_would_do_nothing_is_refused(value: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"never scaled|whole regions"):
+        BCP(**value)
+    assert BCP(scale=(1.0, 1.0), hard_least=100_000).scale == (1.0, 1.0)
 
 
 def test_halves_need_an_even_number() -> None:

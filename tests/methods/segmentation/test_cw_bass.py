@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor
 
 from leaven.data import Data
@@ -147,6 +148,19 @@ def test_the_student_is_the_result(started: Callable[..., PixelRun]) -> None:
     assert all(torch.equal(own, other) for own, other in buffers)
 
 
+def test_an_average_that_begins_with_few_steps_is_not_slow(
+    maps_data: Data[PixelMaps], pixel_trainer_for: Callable[..., PixelTrainer]
+) -> None:
+    trainer = pixel_trainer_for(maps_data, 9)
+    CWBass(**SMALL, ema=0.999).train(trainer)
+    assert "slow-teacher" not in {finding.code for finding in trainer.health.findings()}
+
+
+def test_students_teach_and_no_average() -> None:
+    with pytest.raises(ValidationError, match="ema"):
+        CWBassStages(ema=0.99)
+
+
 def test_the_steadily_labelled_come_first(
     maps_data: Data[PixelMaps], pixel_trainer_for: Callable[..., PixelTrainer]
 ) -> None:
@@ -172,7 +186,7 @@ def test_stages_learn_rectangles(
 ) -> None:
     for method in (
         CWBass(**SMALL, ema=0.9, scale=(1.0, 1.0)),
-        CWBassStages(**SMALL, ema=0.9, scale=(1.0, 1.0), ranking=False),
+        CWBassStages(**SMALL, scale=(1.0, 1.0), ranking=False),
     ):
         trainer = pixel_trainer_for(maps_data, 80)
         found = trainer.measure(method.fit(trainer.data, trainer).model, trainer.data.test)

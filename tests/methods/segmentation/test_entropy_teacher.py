@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import DropPath
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from leaven.data import Data
 from leaven.data.pixel_maps import PixelMaps
@@ -128,11 +130,36 @@ def test_the_loss_across_domains(started: Callable[..., PixelRun]) -> None:
     assert torch.allclose(found, expected)
 
 
-def test_dropout_is_off_in_the_teacher_across_domains(started: Callable[..., PixelRun]) -> None:
+def test_the_teacher_across_domains_is_free_of_noise(started: Callable[..., PixelRun]) -> None:
     run = started(DACS(**SMALL))
-    student: Any = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Dropout2d(), run.student)
+    noise = nn.Dropout2d(), StochasticDepth(0.5, "row"), DropPath(0.5)
+    student: Any = nn.Sequential(nn.BatchNorm2d(3), *noise, run.student)
     teacher = DACS(**SMALL).average(student).module
-    assert [module.training for module in teacher[:3]] == [True, True, False]
+    assert [module.training for module in teacher[:4]] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("kind", [EntropyTeacher, DACS])
+def test_what_is_delivered_is_watched(
+    kind: type[EntropyTeacher | DACS],
+    maps_data: Data[PixelMaps],
+    pixel_trainer_for: Callable[..., PixelTrainer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = pixel_trainer_for(maps_data, 2)
+    watched: list[nn.Module] = []
+    steps = trainer.steps
+
+    def recorded(**values: Any) -> Any:
+        watched.append(values["watch"])
+        return steps(**values)
+
+    monkeypatch.setattr(trainer, "steps", recorded)
+    method = kind(**SMALL)
+    run = method.train(trainer)
+    assert watched == [method.final(run)]
+    # The average is the plain mean of so few students, and says so for what it is used.
+    (found,) = (one for one in trainer.health.findings() if one.code == "slow-teacher")
+    assert ("predicts" in found.text) == (kind is EntropyTeacher)
 
 
 def test_the_student_is_the_result_across_domains(started: Callable[..., PixelRun]) -> None:

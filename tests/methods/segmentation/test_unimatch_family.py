@@ -160,6 +160,18 @@ def test_proposals_are_pasted_where_the_pictures_are(
             assert torch.equal(found[~other], mine[~other])
 
 
+def test_the_confidence_that_is_told_is_of_the_same_pixels(
+    maps_data: Maps, pixel_trainer_for: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = UniMatch(batch=4, threshold=THRESHOLD, cutmix=1.0, scale=(1.0, 1.0))
+    run, told = begun(method, pixel_trainer_for(maps_data, 2)), {}
+    monkeypatch.setattr(run.trainer, "observe", told.update)
+    _, step, _ = seen(method, run)
+    other, found = step.strong[0].pasted, told["confidence"]
+    assert torch.equal(found[other], step.partners.confidence[other])
+    assert torch.equal(found[~other], step.proposed.confidence[~other])
+
+
 def test_no_gradient_reaches_the_proposals(maps_data: Maps, pixel_trainer_for: Trainers) -> None:
     method = UniMatch(batch=2, threshold=THRESHOLD)
     run = begun(method, pixel_trainer_for(maps_data, 2))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from leaven.data import Data
 from leaven.errors import ConfigError
 from leaven.labels import BoxLabels
-from leaven.methods.base import Card
-from leaven.methods.detection.few_boxes import BoxRun, recoloured, total
+from leaven.methods.base import Card, Fitted
+from leaven.methods.detection.few_boxes import BoxRun, FittedBoxes, recoloured, total
 from leaven.methods.detection.teacher import PseudoBoxes, Step, TeacherBoxes
 from leaven.models.detection import (
+    FCOS,
     AlignedRetina,
     Detector,
     OneStage,
@@ -45,11 +47,14 @@ class ConsistentTeacher(TeacherBoxes):
     ``w`` is 0 in the first ``burn_in`` of the run and ``unlabelled_weight`` from then on, ``a`` is
     ``sparse_factor`` when fewer than half of the pictures of the step have any box in the strong
     view, else 1. Queues and teacher follow from the first step. The labelled pictures get one
-    change of colour. The rate stays the same all the time and gradients are cut at a norm of 20.
+    change of colour. The rate stays the same all the time and gradients are cut at a norm of 20. What
+    the teacher finds at the end is accepted by the last thresholds too.
 
     Without a named network it learns ``retina-small`` with ``align``; the paper's is RetinaNet on
     ResNet-50 with towers of four convolutions, and multiplies the deltas of each level by a number
-    that is learned.
+    that is learned. The side of an anchor is 4 strides there, as in RetinaNet, and 8 in the paper;
+    the option ``scale`` of the network changes it. FCOS goes without its centreness: the losses
+    weigh by overlap in its place, and nothing would teach it.
     """
 
     card: ClassVar[Card] = Card(
@@ -107,6 +112,13 @@ class ConsistentTeacher(TeacherBoxes):
         0.01, ge=0, le=1, description="of the unlabelled loss where most pictures have no box"
     )
     align: bool = Field(True, description="ask for a detector that aligns its boxes (FAM-3D)")
+    label_threshold: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="score above which a thing of the result is accepted, of classes of which too "
+        "little is known for a mixture",
+    )
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -118,7 +130,8 @@ class ConsistentTeacher(TeacherBoxes):
         """
         settings = trainer.settings
         if settings.model not in ("auto", _DETECTOR):
-            return self._checked(trainer.model())
+            model = self._checked(trainer.model())
+            return trainer.model(centreness=False) if isinstance(model, FCOS) else model
         options = {"align": self.align, **settings.options}
         return self._checked(
             trainer.built(
@@ -185,8 +198,7 @@ class ConsistentTeacher(TeacherBoxes):
     def select(self, step: Step, found: PseudoBoxes) -> PseudoBoxes:
         labels = found.labels
         likely = found.keep(within_score_mass(found.scores, labels.pictures, len(labels)))
-        mixture = step.run.parts["thresholds"]
-        assert isinstance(mixture, MixtureThresholds)
+        mixture = mixture_of(step.run)
         mixture.push(*_of_all_processes(step, likely))
         thresholds = mixture.thresholds(self.threshold)
         step.further["thresholds"] = thresholds
@@ -217,6 +229,21 @@ class ConsistentTeacher(TeacherBoxes):
 
     def after(self, run: BoxRun) -> None:
         run.average.update(run.student)
+
+    # -- the result -------------------------------------------------------------------------------
+
+    def fit(self, data: Data[BoxLabels], trainer: BoxTrainer) -> FittedBoxes:
+        run = self.train(trainer)
+        model = self.final(run)
+        found = trainer.predict(model, trainer.data.unlabelled)
+        thresholds = mixture_of(run).thresholds(self.label_threshold).cpu()
+        accepted = found.confidence > thresholds[found.classes]
+        return Fitted(model.eval(), found.with_weight(accepted.float()))
+
+
+def mixture_of(run: BoxRun) -> MixtureThresholds:
+    """The last scores of each class, and its threshold."""
+    return cast("MixtureThresholds", run.parts["thresholds"])
 
 
 def _of_all_processes(step: Step, boxes: PseudoBoxes) -> tuple[Tensor, Tensor]:

@@ -49,10 +49,6 @@ class FewBoxes(StepMethod[BoxTrainer, Detector]):
         images, things = self.labelled(run)
         return run.student.losses(images, things, run.draws)
 
-    def final(self, run: BoxRun) -> Detector:
-        """The network that is used after the run: the teacher."""
-        return run.teacher
-
     def fit(self, data: Data[BoxLabels], trainer: BoxTrainer) -> FittedBoxes:
         return self.fitted(trainer, self.final(self.train(trainer)))
 

@@ -19,6 +19,7 @@ from leaven.errors import ConfigError
 from leaven.labels import BoxLabels
 from leaven.methods.base import Card, Fitted, Method
 from leaven.methods.detection.few_boxes import FittedBoxes, total
+from leaven.methods.detection.two_stage_teacher import finds_boxes_in_two_stages
 from leaven.models.detection import Detector, TwoStage, best_overlap, build_detector
 from leaven.models.detection.box_head import DeltaHead
 from leaven.models.detection.regions import rank_in_group
@@ -175,7 +176,7 @@ class FewShot(Method):
         """A fresh two-stage detector; with classes by cosine where none is named.
 
         Raises:
-            ConfigError: the network has one stage, or another way to say where a box is.
+            ConfigError: the network has one stage, masks, or another way to say where a box is.
         """
         settings = trainer.settings
         if settings.model in ("auto", _DETECTOR):
@@ -193,11 +194,11 @@ class FewShot(Method):
             )
         else:
             model = trainer.model()
-        if not isinstance(model, TwoStage) or not isinstance(model.box, DeltaHead):
+        if not finds_boxes_in_two_stages(model) or not isinstance(model.box, DeltaHead):
             raise ConfigError(
-                f"{self.card.name} needs a head with outputs for each class, and "
-                f"{model.spec.name!r} has none.",
-                "a two-stage detector with the box head 'cosine' or 'delta'",
+                f"{self.card.name} learns boxes, with a head that has outputs for each class, and "
+                f"{model.spec.name!r} is another kind.",
+                "a two-stage detector without masks, with the box head 'cosine' or 'delta'",
                 f"use --model {_DETECTOR}, or none",
             )
         return model

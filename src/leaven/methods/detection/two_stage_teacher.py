@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class TwoStageTeacher(TeacherBoxes):
         return self._checked(model)
 
     def _checked(self, model: Detector) -> Detector:
-        if not isinstance(model, TwoStage) or model.mask is not None:
+        if not finds_boxes_in_two_stages(model):
             raise ModelError(
                 f"{self.card.name} learns with both stages of a detector of boxes, and "
                 f"{model.spec.name!r} is another kind.",
@@ -42,6 +42,11 @@ class TwoStageTeacher(TeacherBoxes):
                 "Choose one of these models, or the method 'mean-teacher', which takes any.",
             )
         return model
+
+
+def finds_boxes_in_two_stages(model: Detector) -> TypeGuard[TwoStage]:
+    """Whether it has two stages and no mask branch, which a loss of boxes would leave untrained."""
+    return isinstance(model, TwoStage) and model.mask is None
 
 
 def two_stage(model: Detector) -> TwoStage:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from leaven.data.label_maps import BACKGROUND
 from leaven.data.transforms import (
     Geometry,
     Seen,
@@ -15,13 +17,17 @@ from leaven.data.transforms import (
     quarter_turned,
     turned,
 )
+from leaven.errors import ConfigError
 from leaven.labels import UNKNOWN
 from leaven.learn import MaskedLoss, batch_box, masked_loss, mix
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter
 from leaven.refine import largest_components
 from leaven.train import EMA, Recipe
+from leaven.train.pixel_trainer import PixelTrainer
+
+V = TypeVar("V")
 
 
 class BCP(FewMaps):
@@ -34,8 +40,8 @@ class BCP(FewMaps):
     1. For the share ``pretrain`` of the run from labels alone: ``x = x_a M + x_b (1 - M)``, the labels
        mixed alike, ``loss = R(x; M) + R(x; 1 - M)``. R is the mean of cross entropy and Dice of a
        region, each by the region's own size (``learn.masked_loss``).
-    2. The teacher starts as this network. ``P = largest component of each class of argmax
-       teacher(u)``, the teacher in train mode, and
+    2. The teacher starts as this network. ``P = largest component of each class but the
+       background of argmax teacher(u)``, the teacher in train mode, and
        ``loss = alpha R(in; M) + R(in; 1 - M) + R(out; M) + alpha R(out; 1 - M)`` with
        ``in = u_a M + x_a (1 - M)`` and ``out = x_b M + u_b (1 - M)``, targets mixed alike.
 
@@ -75,6 +81,9 @@ class BCP(FewMaps):
         Recipe(lr=0.01, nesterov=False, weight_decay=1e-4, schedule="constant"),
         description="how the weights are moved",
     )
+    scale: tuple[float, float] = Field(
+        (1.0, 1.0), description="weak views are turned and mirrored, never scaled"
+    )
     pretrain: float = Field(0.25, ge=0, le=1, description="share of the run from labels alone")
     box_side: float = Field(2 / 3, ge=0, le=1, description="sides of the box, of the picture's")
     pseudo_weight: float = Field(
@@ -82,15 +91,33 @@ class BCP(FewMaps):
     )
     largest: bool = Field(
         True,
-        description="keep the largest component of each class; false where a picture shows many",
+        description="keep the largest component of each class but the background; false where a "
+        "picture shows many",
     )
 
-    @field_validator("hard_pixels")
+    @field_validator("hard_pixels", "hard_threshold", "hard_least")
     @classmethod
-    def _of_regions(cls, hard_pixels: bool) -> bool:
-        if hard_pixels:
+    def _of_regions(cls, value: V, info: ValidationInfo) -> V:
+        if value != cls.model_fields[str(info.field_name)].default:
             raise ValueError("the loss of bcp is one of whole regions; it leaves no pixels out")
-        return hard_pixels
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _never_scaled(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale != (1.0, 1.0):
+            raise ValueError("the weak views of bcp are turned and mirrored, never scaled")
+        return scale
+
+    def student(self, trainer: PixelTrainer) -> Segmenter:
+        """A fresh model of the run.
+
+        Raises:
+            ConfigError: largest components are wanted, and no class is the background.
+        """
+        if self.largest:
+            background_of(trainer.data.classes)
+        return super().student(trainer)
 
     def average(self, student: Segmenter) -> EMA[Segmenter]:
         average = EMA(student, self.ema, average_buffers=True, warm_up=False)
@@ -139,9 +166,10 @@ class BCP(FewMaps):
         """(B, H, W) classes of unlabelled views, -1 beside the picture, and their confidence."""
         logits = torch.cat([run.teacher(half) for half in seen.images.chunk(2)])
         confidence, said = logits.softmax(1).max(1)
-        classes = torch.where(seen.geometry.valid(said.device), said, UNKNOWN)
+        classes = torch.where(shown_pixels(run, seen), said, UNKNOWN)
         if self.largest:
-            classes = largest_components(classes, run.student.num_classes)
+            background = background_of(run.student.classes)
+            classes = largest_components(classes, run.student.num_classes, background)
         return classes, confidence
 
     def after(self, run: PixelRun) -> None:
@@ -152,6 +180,23 @@ class BCP(FewMaps):
 
     def final(self, run: PixelRun) -> Segmenter:
         return run.student
+
+
+def background_of(classes: Sequence[str]) -> int:
+    """The class that is called background, in upper or lower case.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = [name.lower() for name in classes]
+    if BACKGROUND not in names:
+        raise ConfigError(
+            "The largest component of each class is kept and the rest becomes background, and no "
+            f"class is called {BACKGROUND}.",
+            f"a class {BACKGROUND} beside {', '.join(classes)}",
+            "set largest=false, or give the class of what is nothing that name",
+        )
+    return names.index(BACKGROUND)
 
 
 def bcp_losses(

@@ -16,7 +16,7 @@ from leaven.labels import UNKNOWN
 from leaven.learn import mix, pixel_cross_entropy, xor_rectangles
 from leaven.methods.base import Card
 from leaven.methods.loop import seeded
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter, redraw_decoder
 from leaven.train.pixel_trainer import PixelTrainer
 
@@ -75,7 +75,7 @@ class CPS(FewMaps):
         sample = run.batch.labelled
         labelled, seen = (self.weak(run, one.images) for one in (sample, run.batch.unlabelled))
         classes = labelled.geometry.maps(sample.targets)
-        shown = torch.cat([one.geometry.valid(run.trainer.device) for one in (labelled, seen)])
+        shown = torch.cat([shown_pixels(run, labelled, "labelled"), shown_pixels(run, seen)])
         count = len(labelled.images)
         logits = [torch.cat([net(labelled.images), net(seen.images)]) for net in _both(run)]
         said = [_said(each, shown) for each in logits]
@@ -150,7 +150,7 @@ class CPSCutMix(CPS):
         first, second = seen.images.chunk(2)
         size = (first.shape[2], first.shape[3])
         mask = self.mask(run, len(first), size)
-        shown = seen.geometry.valid(run.trainer.device)
+        shown = shown_pixels(run, seen)
         with torch.no_grad():
             said = [
                 _said(net(first), shown[: len(first)]).mixed(

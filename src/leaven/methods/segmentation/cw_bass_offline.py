@@ -15,7 +15,7 @@ from leaven.data.pixel_maps import PixelMaps
 from leaven.labels import UNKNOWN
 from leaven.methods.base import Card
 from leaven.methods.segmentation.cw_bass import BoundaryAware
-from leaven.methods.segmentation.few_maps import FewMaps, FittedPixels, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, FittedPixels, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter
 from leaven.propose import StoredMaps
 from leaven.refine import label_borders
@@ -65,6 +65,7 @@ class CWBassStages(BoundaryAware):
         "%, labels alone 25.5 %.",
     )
 
+    ema: float = Field(0.0, ge=0, le=0, description="no weights are averaged: students teach")
     ranking: bool = Field(True, description="learn from the reliable half of the pictures first")
     reliable: float = Field(0.5, gt=0, le=1, description="share of the pictures that is reliable")
 
@@ -102,8 +103,12 @@ class CWBassStages(BoundaryAware):
         if trainer.replaying:
             return torch.arange(wanted)
         models = (*earlier, run.student)
+        first = 0
         for probs in zip(*(trainer.predict(model, unlabelled) for model in models), strict=True):
             *before, last = (each.argmax(1) for each in probs)
+            shown = trainer.shown(torch.arange(first, first + len(last), device=last.device))
+            last = last if shown is None else torch.where(shown, last, UNKNOWN)
+            first += len(last)
             classes = run.student.num_classes
             scores.append(prediction_stability(torch.stack(before), last, classes))
         return torch.cat(scores).cpu().argsort(descending=True, stable=True)[:wanted].sort().values
@@ -160,7 +165,7 @@ class _Student(BoundaryAware):
         sample = run.batch.unlabelled
         seen = self.weak(run, sample.images)
         classes, confidence = said(sample.items)
-        proposed = seen.geometry.maps(classes)
+        proposed = torch.where(shown_pixels(run, seen), seen.geometry.maps(classes), UNKNOWN)
         confidence = seen.geometry.maps(confidence, fill=0)
         everywhere = torch.ones_like(said.mean, dtype=torch.bool)
         threshold = mean_confidence_threshold(
@@ -194,5 +199,6 @@ def stored(trainer: PixelTrainer, model: Segmenter) -> StoredMaps:
     said = StoredMaps(len(trainer.data.unlabelled), (height, width)).to(trainer.device)
     if trainer.replaying:
         return said
-    said.fill(trainer.predict(model, trainer.data.unlabelled))
+    unlabelled = trainer.data.unlabelled
+    said.fill(trainer.predict(model, unlabelled), trainer.extents["unlabelled"])
     return said

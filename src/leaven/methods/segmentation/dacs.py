@@ -23,8 +23,9 @@ from leaven.learn import (
     pixel_cross_entropy,
 )
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter
+from leaven.propose.predict import batch_norm_alone
 from leaven.select import confident_share
 from leaven.train import EMA, Recipe, from_student
 from leaven.train.pixel_trainer import PixelTrainer
@@ -46,9 +47,9 @@ class DACS(FewMaps):
     which the teacher is confident. Rows at the top and at the bottom of u, where a street camera
     sees its own car, may be left out. The mean is over all pixels that show a picture.
 
-    The teacher normalises by the batch, without dropout; its decay is ``min(1 - 1 / (i + 1), ema)`` in
-    step i. The student predicts. Colours are drawn for each picture, in the authors' code once for
-    the batch.
+    The teacher normalises by the batch, without dropout or stochastic depth; its decay is
+    ``min(1 - 1 / (i + 1), ema)`` in step i. The student predicts. Colours are drawn for each picture,
+    in the authors' code once for the batch.
 
     Two things that DAFormer (Hoyer et al., CVPR 2022) adds, and FST takes with it, can be switched on:
 
@@ -137,9 +138,7 @@ class DACS(FewMaps):
 
     def average(self, student: Segmenter) -> EMA[Segmenter]:
         average = EMA(student, self.ema, warm_up=from_student, own_buffers=True)
-        average.module.train()
-        for module in average.module.modules():
-            module.train(not isinstance(module, nn.modules.dropout._DropoutNd))
+        batch_norm_alone(average.module)
         return average
 
     def strong(self, run: PixelRun, images: Tensor) -> Tensor:
@@ -150,7 +149,7 @@ class DACS(FewMaps):
         sample = run.batch.labelled
         source, seen = (self.weak(run, one.images) for one in (sample, run.batch.unlabelled))
         classes = source.geometry.maps(sample.targets)
-        shown, valid = (one.geometry.valid(run.trainer.device) for one in (source, seen))
+        shown, valid = shown_pixels(run, source, "labelled"), shown_pixels(run, seen)
         with torch.no_grad():
             confidence, said = run.teacher(seen.images).softmax(1).max(1)
         proposed = torch.where(valid, said, UNKNOWN)

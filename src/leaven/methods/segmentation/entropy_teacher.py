@@ -11,7 +11,7 @@ from torch import Tensor
 from leaven.labels import UNKNOWN
 from leaven.learn import half_rectangle, kept_pixel_cross_entropy, mix
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter
 from leaven.select import keep_certain, pixel_entropy
 from leaven.train import EMA, from_student
@@ -63,7 +63,7 @@ class EntropyTeacher(FewMaps):
         seen = self.weak(run, run.batch.unlabelled.images)
         with torch.no_grad():
             confidence, said = run.teacher(seen.images).softmax(1).max(1)
-        proposed = torch.where(seen.geometry.valid(said.device), said, UNKNOWN)
+        proposed = torch.where(shown_pixels(run, seen), said, UNKNOWN)
         truth = seen.geometry.maps(run.trainer.truth(run.batch.unlabelled.items))
         mask = self.mask(run, seen.images)
         mixed, proposed, confidence, truth = (

@@ -75,10 +75,6 @@ class FewMaps(StepMethod[PixelTrainer, Segmenter]):
             return hard_pixel_cross_entropy(logits, classes, self.hard_threshold, self.hard_least)
         return pixel_cross_entropy(logits, classes)
 
-    def final(self, run: PixelRun) -> Segmenter:
-        """The network that is used after the run: the teacher."""
-        return run.teacher
-
     def fit(self, data: Data[PixelMaps], trainer: PixelTrainer) -> FittedPixels:
         return self.fitted(trainer, self.final(self.train(trainer)))
 
@@ -86,3 +82,13 @@ class FewMaps(StepMethod[PixelTrainer, Segmenter]):
         """The model, and what it says of the unlabelled pixels, accepted by confidence alone."""
         labels = trainer.label(model, trainer.data.unlabelled, self.label_threshold)
         return Fitted(model.eval(), labels)
+
+
+def shown_pixels(run: PixelRun, seen: Seen, stream: str = "unlabelled") -> Tensor:
+    """(B, H, W) bool: the pixels of weak views of the step that show the pictures of a stream.
+
+    What lies beside a picture shows nothing: neither where a view goes past its frame, nor where a
+    picture of another aspect leaves a rim in it.
+    """
+    items = getattr(run.batch, stream).items
+    return seen.geometry.valid(seen.images.device, run.trainer.shown(items, stream))

@@ -11,7 +11,7 @@ from torch import Tensor
 from leaven.labels import UNKNOWN
 from leaven.learn import pixel_cross_entropy, pixel_mean_squared, sigmoid_ramp
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 
 
 class MeanTeacher(FewMaps):
@@ -62,7 +62,7 @@ class MeanTeacher(FewMaps):
         images, classes = self.labelled(run)
         sample = run.batch.unlabelled
         weak = self.weak(run, sample.images)
-        valid = weak.geometry.valid(weak.images.device)
+        valid = shown_pixels(run, weak)
         with torch.no_grad():
             probs = run.teacher(weak.images).softmax(1)
         confidence, said = probs.max(1)

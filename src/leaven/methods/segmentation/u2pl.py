@@ -17,7 +17,7 @@ from leaven.learn import (
     kept_pixel_cross_entropy,
 )
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.methods.segmentation.shown import Shown
 from leaven.models.segmentation import (
     HeadedSegmenter,
@@ -260,7 +260,7 @@ class U2PL(FewMaps):
         """Weak views of the unlabelled pictures of the step, with the teacher's classes."""
         sample = run.batch.unlabelled
         view = self.weak(run, sample.images)
-        valid = view.geometry.valid(view.images.device)
+        valid = shown_pixels(run, view)
         truth = view.geometry.maps(run.trainer.truth(sample.items))
         allowed = self.allowed(run, sample.items, valid)
         shown = Shown(

@@ -13,7 +13,7 @@ from leaven.data.pixel_maps import PixelMaps
 from leaven.errors import ConfigError
 from leaven.learn import classmix_mask, symmetric_pixel_cross_entropy, tag_loss
 from leaven.methods.base import Card
-from leaven.methods.segmentation.few_maps import PixelRun
+from leaven.methods.segmentation.few_maps import PixelRun, shown_pixels
 from leaven.methods.segmentation.shown import Shown
 from leaven.methods.segmentation.u2pl import U2PL, Parted, Seen, headed, shrunk
 from leaven.models.segmentation import Segmenter
@@ -211,7 +211,7 @@ class U2PLPlus(U2PL):
             return super().labelled_pixels(run)
         sample = run.batch.unlabelled
         view = self.weak(run, sample.images)
-        valid = view.geometry.valid(view.images.device)
+        valid = shown_pixels(run, view)
         classes = torch.where(valid, self.activated_pixels(run, view.images), -1)
         return Shown(
             view.images,

@@ -17,7 +17,7 @@ from leaven.data.dataset import T
 from leaven.data.transforms import Seen
 from leaven.labels import UNKNOWN
 from leaven.learn import drop_channels, mix, one_rectangle, pixel_cross_entropy
-from leaven.methods.segmentation.few_maps import FewMaps, PixelRun
+from leaven.methods.segmentation.few_maps import FewMaps, PixelRun, shown_pixels
 from leaven.models.segmentation import Segmenter
 
 
@@ -110,12 +110,12 @@ class Step:
     @cached_property
     def valid(self) -> Tensor:
         """(B, H, W) bool: the pixels of the weak view that show a picture."""
-        return self.weak.geometry.valid(self.weak.images.device)
+        return shown_pixels(self.run, self.weak)
 
     @cached_property
     def partner_valid(self) -> Tensor:
         """(B, H, W) bool: the pixels of the partner's weak view that show a picture."""
-        return self.partner.geometry.valid(self.partner.images.device)
+        return shown_pixels(self.run, self.partner, "partners")
 
     def truth(self, view: Strong | None = None) -> Tensor:
         """(B, H, W) what is true of a strong view, or of the weak one; for curves, never to train."""
@@ -263,15 +263,17 @@ class WeakStrong(FewMaps):
         """Tells the trainer of the first strong view; of the weak one where there is none."""
         trainer, own = step.run.trainer, step.believed
         aim, student = Aim(own.classes, own.weight, own.valid), step.own.logits
+        confidence = own.confidence
         with torch.no_grad():
             view = next(iter(step.strong), None)
             if view is not None:
                 aim, student = view.aim, step.said[0].logits
+                confidence = mix(view.pasted, step.proposed.confidence, step.partners.confidence)
             trainer.observe(
                 losses=losses,
                 weight=aim.weight,
                 proposed=torch.where(aim.valid, aim.classes, UNKNOWN),
-                confidence=step.proposed.confidence,
+                confidence=confidence,
                 student=student.argmax(1),
                 truth=step.truth(view),
                 **self.notes(step),

@@ -44,9 +44,9 @@ _INSTANCE = ("conv-instance-small", "maskrcnn-small", "torchvision:maskrcnn_resn
 
 HEADS = (
     "alignment.", "box.class_logits.", "box.deltas.", "box.quality.", "box.sides.", "class_logits.",
-    "head.class_logits.", "mask.masks.mask_fcn_logits.", "mask.quality.",
+    "head.centreness.", "head.class_logits.", "mask.masks.mask_fcn_logits.", "mask.quality.",
 )  # fmt: skip
-"""Where the weights lie that depend on the classes, or that published weights do not have."""
+"""Where the weights lie that depend on the classes, or that not every detector of a name has."""
 
 
 def detector_names(task: str = "detection") -> list[str]:

@@ -104,13 +104,15 @@ def retinanet(spec: ModelSpec, imagenet: bool = False, *, frozen: bool = False) 
     )
 
 
-def fcos(spec: ModelSpec, imagenet: bool = False, *, frozen: bool = False) -> FCOS:
-    """Points at strides 8 to 128."""
+def fcos(
+    spec: ModelSpec, imagenet: bool = False, *, frozen: bool = False, centreness: bool = True
+) -> FCOS:
+    """Points at strides 8 to 128. Options: ``centreness``, to score by it too."""
     return FCOS(
         spec,
         _DIVISOR,
         backbone=_backbone(frozen, True, 1e-5, imagenet),
-        head=DenseHead(256, 1, len(spec.classes), groups=32, centreness=True),
+        head=DenseHead(256, 1, len(spec.classes), groups=32, centreness=centreness),
         grid=AnchorGrid(tuple((float(8 << level),) for level in range(5)), (1.0,), 0.0),
     )
 

@@ -222,7 +222,8 @@ class FCOS(OneStage):
 
     ``class``: focal. ``box``: ``1 - GIoU``. ``centreness``: binary cross entropy against
     ``sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))``. A score is
-    ``sqrt(class * centreness)``.
+    ``sqrt(class * centreness)``. With a head without centreness there is no such term, and a score is
+    that of the class.
     """
 
     def decode(self, location: Tensor, anchors: Tensor) -> Tensor:
@@ -231,7 +232,8 @@ class FCOS(OneStage):
         return torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], -1)
 
     def scores(self, outputs: DenseOutputs) -> Tensor:
-        assert outputs.centreness is not None
+        if outputs.centreness is None:
+            return super().scores(outputs)
         return (outputs.logits.sigmoid() * outputs.centreness.sigmoid()[..., None]).sqrt()
 
     def assign(self, outputs: DenseOutputs, targets: Targets) -> Tensor:
@@ -256,19 +258,20 @@ class FCOS(OneStage):
     def assigned_losses(
         self, outputs: DenseOutputs, targets: Targets, places: Tensor
     ) -> dict[str, Tensor]:
-        assert outputs.centreness is not None
         pictures, rows = (places >= 0).nonzero(as_tuple=True)
         wanted = targets.boxes[pictures, places[pictures, rows]]
-        points = outputs.points[rows]
-        near, far = points - wanted[:, :2], wanted[:, 2:] - points
-        centred = (torch.minimum(near, far) / torch.maximum(near, far)).prod(1).sqrt()
         boxes = generalized_box_iou_loss(outputs.boxes[pictures, rows], wanted)
-        centreness = F.binary_cross_entropy_with_logits(
-            outputs.centreness[pictures, rows], centred, reduction="none"
-        )
         count = len(rows)
-        return {
+        losses = {
             "class": mean_of(focal(outputs, targets, places), count),
             "box": mean_of(boxes, count),
-            "centreness": mean_of(centreness, count),
         }
+        if outputs.centreness is not None:
+            points = outputs.points[rows]
+            near, far = points - wanted[:, :2], wanted[:, 2:] - points
+            centred = (torch.minimum(near, far) / torch.maximum(near, far)).prod(1).sqrt()
+            centreness = F.binary_cross_entropy_with_logits(
+                outputs.centreness[pictures, rows], centred, reduction="none"
+            )
+            losses["centreness"] = mean_of(centreness, count)
+        return losses

@@ -169,9 +169,14 @@ def fcos_small(
     channels: int = _CHANNELS,
     depth: int = 2,
     norm: Norm = "group",
+    centreness: bool = True,
 ) -> FCOS:
-    """``fcos-small``: FCOS with centreness, maps at strides 4, 8 and 16; options as of
-    ``retina-small``."""
+    """``fcos-small``: FCOS, maps at strides 4, 8 and 16.
+
+    Args:
+        widths, channels, depth, norm: as of ``retina-small``.
+        centreness: score by it too.
+    """
     backbone = SmallPyramid(spec.shape[0], tuple(widths), channels, norm)
     head = DenseHead(
         channels,
@@ -179,7 +184,7 @@ def fcos_small(
         len(spec.classes),
         depth=depth,
         groups=_GROUPS,
-        centreness=True,
+        centreness=centreness,
         # Distances are cut at 0, where a start at 0 would leave half of them without a gradient.
         distance=1.0,
     )
