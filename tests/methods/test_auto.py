@@ -12,7 +12,7 @@ import torch
 from leaven.data import Data, MemoryPixels, open_data
 from leaven.methods import Fitted, find_method
 from leaven.methods.auto import RULES, Auto, Evidence, _folds, choose
-from leaven.train import Budget, Settings, Trainer
+from leaven.train import Budget, Recipe, Settings, Trainer
 
 SMALL = {"batch": 16, "ratio": 2, "ema": 0.9}
 PLAIN = Evidence(labels=4, least=4, imbalance=1, unlabelled=30)
@@ -139,6 +139,30 @@ def test_groups_of_pictures_are_looked_for_by_their_looks() -> None:
 def test_rows_of_features_get_a_method_without_views() -> None:
     choice = choose(Evidence(labels=4, least=4, imbalance=1, unlabelled=30, views=False))
     assert not find_method(choice.method).needs_views
+
+
+@pytest.mark.parametrize("unlabelled", [0.0, 0.3])
+def test_rows_with_wrong_labels_get_a_method_without_views(unlabelled: float) -> None:
+    noisy = Evidence(
+        labels=100, least=90, imbalance=1, unlabelled=unlabelled, noise=0.4, views=False
+    )
+    assert not find_method(choose(noisy).method).needs_views
+
+
+def test_quarter_turns_are_left_out_where_pictures_are_not_square() -> None:
+    foreign = replace(PLAIN, foreign=0.2)
+    for evidence, weight in ((foreign, 0.5), (replace(foreign, square=False), 0.0)):
+        method = Auto().method(choose(evidence), evidence)
+        assert method.card.name == "remixmatch"
+        assert method.model_dump()["rotation_weight"] == weight
+
+
+def test_a_method_keeps_its_own_recipe_where_none_is_given() -> None:
+    noisy = replace(PLAIN, unlabelled=0, noise=0.4)
+    choice = replace(choose(noisy), method="rdcr", values={})
+    assert Auto().method(choice, noisy).model_dump()["recipe"]["lr"] == 0.05
+    given = Auto(recipe=Recipe(lr=0.01))
+    assert given.method(choice, noisy).model_dump()["recipe"]["lr"] == 0.01
 
 
 def test_the_device_and_the_size_say_how_many_pictures_are_in_a_step() -> None:

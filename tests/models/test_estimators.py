@@ -36,6 +36,16 @@ def test_votes_have_a_column_per_class_and_sum_to_1(name: str) -> None:
     assert estimator_votes(fitted, rows[:0], 4).shape == (0, 4)
 
 
+def test_of_fewer_rows_than_neighbours_all_are_neighbours() -> None:
+    rows, labels = data()
+    fitted = fit_estimator(build_estimator("knn", 0), rows[:3], labels[:3], torch.ones(3))
+    assert torch.allclose(
+        estimator_votes(fitted, rows, 4)[:, labels[:3]].double(), torch.tensor(1 / 3).double()
+    )
+    many = fit_estimator(build_estimator("knn", 0), rows, labels, torch.ones(30))
+    assert many.n_neighbors == 5
+
+
 def test_a_score_becomes_votes() -> None:
     rows, labels = data()
     fitted = fit_estimator(build_estimator(RidgeClassifier(), 0), rows, labels, torch.ones(30))

@@ -102,7 +102,8 @@ def fit_estimator(estimator: Any, rows: Tensor, labels: Tensor, weight: Tensor) 
 
     The weights (n,) are divided by their mean: a forest does not notice, a regularised model
     would else be ruled by its regularisation. A pipeline hands them to its last step. Estimators
-    without sample weights (nearest neighbours) treat all items alike.
+    without sample weights (nearest neighbours) treat all items alike. Of fewer rows than neighbours,
+    all rows are the neighbours.
     """
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import has_fit_parameter
@@ -112,6 +113,8 @@ def fit_estimator(estimator: Any, rows: Tensor, labels: Tensor, weight: Tensor) 
     if has_fit_parameter(last[1], "sample_weight"):
         name = f"{last[0]}__sample_weight" if last[0] else "sample_weight"
         extra = {name: (weight / weight.mean()).double().numpy()}
+    if getattr(last[1], "n_neighbors", None) is not None:
+        last[1].set_params(n_neighbors=min(last[1].n_neighbors, len(rows)))
     return estimator.fit(rows.numpy(), labels.numpy(), **extra)
 
 
