@@ -19,6 +19,8 @@ PLAIN: dict[str, Any] = {
     "uda": False,
 }  # fmt: skip
 
+MLP: dict[str, Any] = {"model": "mlp", "options": {"hidden": 64}}
+
 
 def divided(seed: int, cover: float) -> tuple[Data, tuple[int, ...]]:
     """The digits, 30 % of them test, and the client of each training item."""
@@ -34,18 +36,21 @@ class Watching(Trainer):
 
     def observe(self, **values: Any) -> None:
         if "select_accuracy" in values:
+            values = {**values, "accepted_share": values["weight"].mean()}
             self.kept = [*getattr(self, "kept", []), values]
         super().observe(**values)
 
 
-def measure(cover: float = 1.0, **changes: Any) -> Callable[[int], dict[str, float]]:
+def measure(
+    cover: float = 1.0, net: dict[str, Any] = MLP, **changes: Any
+) -> Callable[[int], dict[str, float]]:
     """A function seed -> accuracy on the test items of all clients, and of the labels."""
 
     def work(seed: int) -> dict[str, float]:
         data, owners = divided(seed, cover)
         settings = Settings(
-            budget=Budget(steps=ROUNDS), seed=seed, model="mlp", options={"hidden": 64},
-            threads=torch.get_num_threads(), evaluations=1,
+            budget=Budget(steps=ROUNDS), seed=seed, threads=torch.get_num_threads(), evaluations=1,
+            **net,
         )  # fmt: skip
         trainer = Watching(data, None, settings)
         fitted = FedLabel(**PLAIN | changes, owners=owners).fit(trainer.data, trainer)
@@ -63,11 +68,12 @@ def measure(cover: float = 1.0, **changes: Any) -> Callable[[int], dict[str, flo
 
 CLAIM = Claim(
     method="fedlabel",
-    statement="Believing the surer of global and local model on each image is far better than the "
-    "global model alone, and better than the local one where labels miss classes.",
+    statement="Believing the surer of global and local model on each image is better than the global "
+    "model alone, and its labels are better than those of the local one where labels miss classes.",
     setting="scikit-learn digits over 12 clients by Dirichlet shares of 0.3, 10 % labels, 10 clients "
-    "a round, 110 rounds, burn-in 60, MLP 64-64-10, plain views; half: labels cover half the classes "
-    "of each client; the accuracies of labels are of accepted images, all selectors on the same",
+    "a round, 110 rounds of 10 steps on 32 labels (rate 0.1) and 10 on 32 unlabelled digits (rate 0.02, "
+    "threshold 0.8, proximal weight 1), burn-in 60, MLP 64-64-10, plain views; half: labels cover half "
+    "the classes of each client; the accuracies of labels are of accepted images, all selectors on the same",
     variants={
         "labels only": measure(unlabelled_steps=0),
         "select": measure(),
@@ -85,7 +91,9 @@ CLAIM = Claim(
         Level("half, select", 2.0, "select_over_local"),
     ),
     note="The last expectation is about labels: of the images that the selector accepts, how many "
-    "it has right, against the local model on the same images. Select is 2.8 and not 8 points over global "
-    "only because that does not fall here: it has 78.6 %, the labels alone 79.9, select 81.5. Weighed by the "
-    "labelled items of clients, as a reading of the paper has it and its code has not, select had 82.8.",
+    "it has right, against the local model on the same images. The global model is better than both on these "
+    "(72.6 %, select 70.2, local 64.5), though the network that learns from select ends 0.6 points above the one that "
+    "learns from it. Select is 2.8 and not 8 points over global only because that does not fall here: it has 78.6 %, the "
+    "labels alone 79.9, select 81.5. Weighed by the labelled items of clients, as a reading of the paper has it and its "
+    "code has not, select had 82.8.",
 )

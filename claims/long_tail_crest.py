@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from claims import long_tail
 from claims.harness import Gain
-from claims.long_tail import SAME
+from claims.long_tail import SAME, SETTING
 from leaven.methods.classification.crest import CReST, CReSTPlus
 from leaven.methods.classification.fixmatch import FixMatch
 from leaven.train import Budget
@@ -15,7 +15,7 @@ CLAIM = replace(
     long_tail.CLAIM,
     method="crest-plus",
     statement="Self-training in generations gains over FixMatch where both sets are a long tail.",
-    setting=f"{long_tail.CLAIM.setting}, in each of {GENERATIONS} generations of CReST; FixMatch "
+    setting=f"{SETTING}, in each of {GENERATIONS} generations of CReST; FixMatch "
     "in as many steps as all of them together",
     variants={
         "fixmatch": FixMatch(**SAME),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from claims import long_tail
 from claims.harness import Gain
-from claims.long_tail import SAME
+from claims.long_tail import SAME, SETTING
 from leaven.methods.classification.adsh import Adsh
 from leaven.methods.classification.darp import DARP
 from leaven.methods.classification.fixmatch import FixMatch
@@ -18,8 +18,7 @@ CLAIM = replace(
     long_tail.CLAIM,
     method="tras",
     statement="DARP, SAW, TRAS and Adsh gain over FixMatch where both sets are a long tail.",
-    setting=f"{long_tail.CLAIM.setting}; what Adsh and SAW do once per epoch is done every "
-    f"{EPOCH} steps",
+    setting=f"{SETTING}; what Adsh and SAW do once per epoch is done every {EPOCH} steps",
     variants={
         "fixmatch": FixMatch(**SAME),
         "darp": DARP(**SAME),

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-
-import torch
 
 from claims.harness import Claim, Gain
-from claims.self_learning import RATES, chosen_rate, method
-from claims.sources import _cifar10, folder
-from leaven.data import Data
-from leaven.methods.classification.self_learning import SelfLearning
-from leaven.train import Budget, Settings, Trainer
+from claims.self_learning import RATES, adapted, chosen_rate, method, pictures
 
 ITEMS, EPOCHS = 4000, 4
 
 
-def pictures(seed: int) -> Data:
-    """A draw of the test set, its labels hidden."""
-    _, test, classes = _cifar10(None)
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:ITEMS]
-    drawn = test.subset(order)
-    hidden = replace(drawn, labels=torch.full_like(drawn.labels, -1))
-    return Data(name="cifar10", classes=classes, train=hidden, flip=True)
-
-
-def right(seed: int, own: SelfLearning) -> float:
-    """The share that the adapted network has right."""
-    weights = folder("cifar10_resnets") / "resnet20.safetensors"
-    settings = Settings(
-        budget=Budget(steps=10**6), seed=seed, model="cifar-resnet-20", weights=str(weights),
-        threads=torch.get_num_threads(), evaluations=1, precision="fp32",
-    )  # fmt: skip
-    trainer = Trainer(pictures(seed), None, settings)
-    labels = own.fit(trainer.data, trainer).labels
-    return float((labels.classes == trainer.data.unlabelled.truth).float().mean())
-
-
-def measure(loss: str = "entropy", **changes: object) -> Callable[[int], dict[str, float]]:
+def measure(**changes: object) -> Callable[[int], dict[str, float]]:
     """A function seed -> accuracy on the drawn pictures."""
 
     def work(seed: int) -> dict[str, float]:
-        rate = RATES[0] if changes.get("epochs") == 0 else chosen_rate(loss)
-        own = method(rate, **{"loss": loss, "epochs": EPOCHS, **changes})
-        return {"accuracy": right(seed, own), "rate": rate}
+        rate = RATES[0] if changes.get("epochs") == 0 else chosen_rate(**changes)
+        own = method(rate, **{"epochs": EPOCHS, **changes})
+        return {"accuracy": adapted(pictures(seed, ITEMS), own, seed), "rate": rate}
 
     return work
 
@@ -58,8 +30,8 @@ CLAIM = Claim(
     variants={
         "plain": measure(epochs=0, statistics="source"),
         "batch statistics": measure(epochs=0),
-        "entropy": measure("entropy"),
-        "rpl": measure("rpl"),
+        "entropy": measure(loss="entropy"),
+        "rpl": measure(loss="rpl"),
     },
     expect=(
         Gain("entropy", "plain", 2.0),

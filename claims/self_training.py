@@ -10,9 +10,16 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from claims.harness import Claim, Gain
+from leaven.methods.classification.self_training import class_wise
 from leaven.models.estimators import build_estimator
 from leaven.propose.self_training import Policy, self_train
-from leaven.select.policies import mean_threshold, quantile_curriculum
+from leaven.select.policies import (
+    entropy_threshold,
+    mean_threshold,
+    most_confident,
+    quantile_curriculum,
+    random_subset,
+)
 from leaven.select.thresholds import fixed_threshold
 from leaven.select.transductive import transductive_selection
 
@@ -23,10 +30,18 @@ POLICIES: dict[str, Policy] = {
     "supervised": lambda votes, first, number: torch.zeros(len(votes)),
     "fixed": lambda votes, first, number: fixed_threshold(votes.amax(1), 0.7),
     "all": lambda votes, first, number: torch.ones(len(votes)),
+    "most-confident": lambda votes, first, number: most_confident(votes.amax(1), 0.1),
+    "random": lambda votes, first, number: random_subset(votes.amax(1), 0.1, _fixed()),
+    "class-wise": lambda votes, first, number: class_wise(votes, 0.7),
+    "entropy": lambda votes, first, number: entropy_threshold(votes, 0.7),
     "curriculum": lambda votes, first, number: quantile_curriculum(votes.amax(1), number, 0.2),
     "mean": lambda votes, first, number: mean_threshold(votes.amax(1)),
     "auto": lambda votes, first, number: transductive_selection(votes, first, grid=20),
 }
+
+
+def _fixed() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def run(policy: Policy, seed: int) -> dict[str, float]:
@@ -72,7 +87,8 @@ CLAIM = Claim(
     statement="A threshold per class from the bound on the error beats a fixed one and the labels "
     "alone.",
     setting="scikit-learn digits (1,797 items), 3 labels per class, the rest unlabelled, random "
-    "forest of 200 trees, at most 10 rounds, grids of 20, accuracy on the unlabelled items",
+    "forest of 200 trees, at most 10 rounds, grids of 20 (the default is 50), thresholds of 0.7, a tenth of the pool "
+    "of most-confident and random, accuracy on the unlabelled items",
     variants={name: _variant(policy) for name, policy in POLICIES.items()},
     expect=(
         Gain("auto", "supervised", 3.0),
@@ -81,4 +97,6 @@ CLAIM = Claim(
         Gain("auto", "curriculum", 0.0),
     ),
     seeds=(0, 1, 2, 3),
+    note="98.3 % of the items are unlabelled. Pen strokes, the other data that such a comparison is known on, were not "
+    "at hand.",
 )

@@ -122,7 +122,8 @@ CLAIM = Claim(
     statement="Translations of unlabelled pictures to chosen classes teach the classifier more than "
     "the labels alone, and classifier and critic together know more than the classifier.",
     setting="scikit-learn digits (in place of MedMNIST), 5 labels per class, 1157 unlabelled and 50 "
-    "validation pictures, cnn-small of width 16, translator of widths 16-32-64, critic of width 16; "
+    "validation pictures, cnn-small of width 16, translator of widths 16-32-64, critic of width 16 and 4 "
+    "convolutions, rate 1e-3 (by default 2e-4); "
     f"{EPOCHS} epochs of the labels with every = {EVERY}, {STEPS} steps for all but one, which has the "
     f"{LABELLED_STEPS} steps on labels that the whole method has; 3 splits",
     variants={

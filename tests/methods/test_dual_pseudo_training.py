@@ -178,6 +178,33 @@ def test_a_stage_has_its_own_defaults() -> None:
     assert DualPseudoTraining(stage="linear-probe").learner.card.name == "linear-probe"
 
 
+@pytest.mark.parametrize("stage", ["divide-mix", "co-teaching"])
+def test_stages_that_doubt_labels_see_made_pictures_too(
+    digits_data: Data,
+    trainer_for: Callable[..., Trainer],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    labelled: list[int] = []
+    steps = Trainer.steps
+
+    def watched(self: Trainer, **named: Any) -> Any:
+        streams = named | (named.get("streams") or {})
+        if "labelled" in streams:
+            labelled.append(len(streams["labelled"].targets))
+        return steps(self, **named)
+
+    monkeypatch.setattr(Trainer, "steps", watched)
+    trainer = trainer_for(digits_data, 9)
+    method = DualPseudoTraining(**SMALL | {"stage": stage, "stage_set": {"batch": 16, "ema": 0.9}})
+    fitted = method.fit(trainer.data, trainer)
+    own = len(digits_data.labelled)
+    count = len(labelled) // 2
+    assert labelled == [own] * count + [own + 30] * count and count > 0
+    # What is believed of the labels that people gave, and of no other.
+    assert fitted.given is None or len(fitted.given) == own
+
+
 def _any_loss(network: Any) -> Tensor:
     return next(network.parameters()).square().mean()
 

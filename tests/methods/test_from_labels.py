@@ -12,6 +12,7 @@ from leaven.data import Data
 from leaven.labels import ClassLabels
 from leaven.methods import Fitted
 from leaven.methods.classification import from_labels
+from leaven.methods.classification.dual_pseudo_training import augmented
 from leaven.methods.classification.from_labels import FromLabels, Say, train_on
 from leaven.train import Recipe, Trainer
 
@@ -55,6 +56,25 @@ def test_a_matrix_is_kept_for_the_resumed_run(
     assert_resumes(Noisy(**QUICK), digits_data, 9, tmp_path, breaks=(0.5,))
 
 
+def test_the_network_learns_what_a_method_has_put_beside_the_labels(
+    digits_data: Data, trainer_for: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As dual pseudo training does with the pictures that it has made."""
+    seen: list[int] = []
+    steps = Trainer.steps
+
+    def watched(self: Trainer, **named: Any) -> Any:
+        seen.append(len(named["streams"]["labelled"].targets))
+        return steps(self, **named)
+
+    monkeypatch.setattr(Trainer, "steps", watched)
+    made = torch.zeros(30, *digits_data.shape, dtype=torch.uint8)
+    more = augmented(digits_data, made, torch.arange(30) % 10)
+    trainer = trainer_for(digits_data, 2)
+    Truth(**QUICK).fit(more, trainer)
+    assert seen == [len(digits_data.labelled) + 30]
+
+
 def test_only_accepted_items_are_drawn_and_the_network_learns_from_them(
     digits_data: Data, trainer_for: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +90,14 @@ def test_only_accepted_items_are_drawn_and_the_network_learns_from_them(
     scores = []
     for weight in (1.0, 0.0):
         trainer = trainer_for(digits_data, 60)
-        model = train_on(half(digits_data), trainer, recipe=recipe, labels_weight=weight, **QUICK)
+        model = train_on(
+            half(digits_data),
+            trainer.data,
+            trainer,
+            recipe=recipe,
+            labels_weight=weight,
+            **QUICK,
+        )
         assert not model.training
         scores.append(trainer.measure(model, trainer.data.test)["accuracy"])
     assert torch.equal(indices[0], half(digits_data).accepted.nonzero().squeeze(1))
@@ -86,7 +113,7 @@ def test_soft_labels_are_distributions(digits_data: Data, trainer_for: MakeTrain
     confident = []
     for soft in (True, False):
         trainer = trainer_for(digits_data.with_train(digits_data.unlabelled), 30)
-        model = train_on(labels, trainer, soft=soft, recipe=Recipe(lr=0.1), **QUICK)
+        model = train_on(labels, trainer.data, trainer, soft=soft, recipe=Recipe(lr=0.1), **QUICK)
         said = trainer.predict(model, trainer.data.unlabelled)
         assert float((said.argmax(1) == 0).float().mean()) > 0.9
         confident.append(float(said[:, 0].mean()))
@@ -104,7 +131,12 @@ def test_a_matrix_corrects_the_loss(digits_data: Data, trainer_for: MakeTrainer)
     matrix[:, 1] = torch.eye(10)[0]
     trainer = trainer_for(unlabelled, 30)
     model = train_on(
-        ClassLabels.from_probs(probs), trainer, matrix=matrix, recipe=Recipe(lr=0.1), **QUICK
+        ClassLabels.from_probs(probs),
+        trainer.data,
+        trainer,
+        matrix=matrix,
+        recipe=Recipe(lr=0.1),
+        **QUICK,
     )
     said = trainer.predict(model, trainer.data.unlabelled)
     assert bool((said.argmax(1) == 0).all())
@@ -119,11 +151,11 @@ def test_without_an_accepted_label_people_teach_alone(
         count = len(digits_data.unlabelled)
         labels = ClassLabels.from_person(torch.full((count,), classes))
         labels = labels.with_weight(torch.zeros(count))
-        models.append(train_on(labels, trainer, **QUICK).head.weight)
+        models.append(train_on(labels, trainer.data, trainer, **QUICK).head.weight)
     assert torch.equal(*models)
 
 
 def test_all_labelled_is_supervised_training(digits_data: Data, trainer_for: MakeTrainer) -> None:
     trainer = trainer_for(digits_data.with_train(digits_data.labelled), 3)
-    train_on(ClassLabels.from_person(torch.empty(0)), trainer, **QUICK)
+    train_on(ClassLabels.from_person(torch.empty(0)), trainer.data, trainer, **QUICK)
     assert trainer.step == 3

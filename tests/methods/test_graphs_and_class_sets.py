@@ -145,7 +145,13 @@ def test_crmatch_without_a_pass_of_their_own_pulls_both_views(
         weak, strong = step.seen["weak"].maps, step.seen["strong"].maps
         assert weak is not None and strong is not None
         assert weak.requires_grad == joint and strong.requires_grad
-        assert bool(losses["distance"].isfinite())
+        head = step.network.heads["distance"]
+        z = {name: head(maps.flatten(1)) for name, maps in (("weak", weak), ("strong", strong))}
+        pulled = z["weak"] if joint else z["weak"].detach()
+        cosine = nn.functional.cosine_similarity(pulled, z["strong"]).clamp_min(0).mean()
+        expected = gradients(cosine, head)
+        for found, wanted in zip(gradients(losses["distance"], head), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
 
 
 # -- ShrinkMatch ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import fields
@@ -248,6 +249,47 @@ def test_a_refused_first_step_refuses_the_batch(
     SelfMetaPseudoLabels(**SMALL).fit(trainer.data, trainer)
     assert len(trainer.steps_made) == 4
     assert all(value.isfinite().all() for value in trainer.parts["model"].state_dict().values())
+
+
+@pytest.mark.parametrize("first_recipe", [None, Recipe(lr=0.05)])
+def test_a_refused_second_step_takes_the_first_one_back(
+    digits_data: Data, monkeypatch: pytest.MonkeyPatch, first_recipe: Recipe | None
+) -> None:
+    """Momentum of the first step too, where it has one."""
+    original, before = Watching.update, []
+
+    def refuse(self: Watching, loss: Tensor, optimizer: Any) -> bool:
+        if self.step == 1 and optimizer is self.parts["first"]:
+            before.append(copy.deepcopy({name: self.parts[name].state_dict() for name in STATES}))
+        broken = self.step == 1 and optimizer is self.parts["optimizer"]
+        return original(self, loss * torch.nan if broken else loss, optimizer)
+
+    monkeypatch.setattr(Watching, "update", refuse)
+    trainer = Watching(digits_data, 2)
+    SelfMetaPseudoLabels(**SMALL, first_recipe=first_recipe).fit(trainer.data, trainer)
+    assert len(trainer.steps_made) == 3
+    model, first = (trainer.parts[name].state_dict() for name in STATES)
+    parameters = dict(trainer.parts["model"].named_parameters())
+    assert all(torch.equal(model[name], before[0]["model"][name]) for name in parameters)
+    for key, state in before[0]["first"]["torch"]["state"].items():
+        found = first["torch"]["state"][key]["momentum_buffer"]
+        assert found is state["momentum_buffer"] or torch.equal(found, state["momentum_buffer"])
+
+
+STATES = ("model", "first")
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_the_first_step_of_another_optimizer_is_said(kind: Any, digits_data: Data) -> None:
+    recipe = Recipe(optimizer=kind, lr=1e-3)
+    with pytest.raises(ConfigError, match="first_recipe"):
+        find_method("self-meta-pseudo-labels").configured({"recipe": recipe})
+    SelfMetaPseudoLabels(**{**SMALL, "recipe": recipe, "first_step": False})
+    trainer = Watching(digits_data, 2)
+    SelfMetaPseudoLabels(**{**SMALL, "recipe": recipe, "first_recipe": PLAIN}).fit(
+        trainer.data, trainer
+    )
+    assert trainer.parts["first"].recipe == PLAIN
 
 
 def test_the_clip_of_the_recipe_stays(digits_data: Data) -> None:

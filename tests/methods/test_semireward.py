@@ -16,7 +16,7 @@ from leaven.methods import Fitted, find_method
 from leaven.methods.classification.semireward import SemiReward
 from leaven.methods.classification.weak_strong import Step
 from leaven.select import RewardModel, above_mean, fixed_threshold
-from leaven.train import Trainer
+from leaven.train import Recipe, Trainer
 
 SMALL: dict[str, Any] = {"batch": 16, "ratio": 2, "threshold": 0.2}
 Make = Callable[..., Trainer]
@@ -71,6 +71,23 @@ def test_rewards_learn_from_labelled_items_and_then_from_the_best_batch(
     assert kept.best_reward == means[0]
     assert torch.equal(kept.best_features, _weak(records[7]))
     assert torch.equal(kept.best_labels.argmax(1), records[7]["step"].probs.argmax(1))
+
+
+def test_of_gathered_gradients_the_updates_of_the_rewarder_count(
+    digits_data: Data, trainer_for: Make
+) -> None:
+    """Of 8 batches 4 move the weights; every second of these 4 updates is with the best batch."""
+    records = watched(
+        trainer_for(digits_data, 8), start=0.0, least=1, every=2, recipe=Recipe(accumulate=2)
+    )
+    assert [record["step"].batch.step for record in records] == [1, 3, 5, 7]
+    for number, record in enumerate(records):
+        twin, step = copy.deepcopy(record["before"]), record["step"]
+        assert twin.updates == number
+        twin.learn(step.seen["labelled"].features, step.targets)
+        assert same(twin, record["reward"]) == (number % 2 > 0 or number == 0)
+        base = fixed_threshold(step.probs.max(1).values, 0.2)
+        assert torch.equal(record["weight"], base) == (number == 0)
 
 
 def _weak(record: dict[str, Any]) -> Tensor:

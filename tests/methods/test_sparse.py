@@ -160,6 +160,35 @@ def test_items_that_are_not_selected_leave_no_trace_in_critic_and_translator(
     assert len(confident) == 3 and all(gap >= 0 for gap in confident)
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_two_are_selected_of_fewer_pictures_than_a_batch(
+    digits_data: Data, trainer_for: Callable[..., Trainer], count: int
+) -> None:
+    """The translator's deepest maps are of one pixel, of which no statistics could be made."""
+    data = of_unlabelled(digits_data, count)
+    trainer = trainer_for(data, 7)
+    sparse = method(widths=(4, 4, 4, 4))
+    assert sparse.translates(5, data) and sparse.selected(count) == 1
+    fitted = sparse.fit(trainer.data, trainer)
+    assert len(fitted.labels) == count and trainer.step == 7
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_with_fewer_than_two_unlabelled_pictures_it_says_so(
+    digits_data: Data, trainer_for: Callable[..., Trainer], count: int
+) -> None:
+    data = of_unlabelled(digits_data, count)
+    with pytest.raises(DataError, match=f"unlabelled pictures, and {data.name} has {count}"):
+        method().fit(data, trainer_for(data, 7))
+
+
+def of_unlabelled(data: Data, count: int) -> Data:
+    """The data with the first ``count`` of the unlabelled pictures."""
+    train = data.train
+    kept = (train.labels < 0).cumsum(0) <= count
+    return data.with_train(train.subset((train.labels >= 0) | kept))
+
+
 def _watched(name: str, seen: dict[str, Tensor]) -> Callable[..., Tensor]:
     step = getattr(Sparse, name)
 

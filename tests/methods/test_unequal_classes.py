@@ -12,6 +12,7 @@ from tests.methods.weak_strong_cases import MakeTrainer, run, same, watched
 from torch import Tensor
 
 from leaven.data import Data, long_tail
+from leaven.errors import ConfigError
 from leaven.learn import adjust_logits
 from leaven.methods import Fitted, find_method
 from leaven.methods.classification import auxiliary_balanced
@@ -20,7 +21,8 @@ from leaven.methods.classification.cossl import CoSSL
 from leaven.methods.classification.daso import DASO
 from leaven.methods.classification.debiaspl import DebiasPL
 from leaven.methods.classification.fixmatch import FixMatch
-from leaven.methods.classification.weak_strong import Step, WeakStrong
+from leaven.methods.classification.tras import TRAS
+from leaven.methods.classification.weak_strong import Plugin, Step, WeakStrong
 from leaven.models import load_model, save_model
 from leaven.refine import ClassWindow, PrototypeQueues, RunningMean
 
@@ -51,6 +53,12 @@ def test_daso_without_its_terms_is_fixmatch_to_the_last_bit(
     assert same(run(bare, tail, trainer_for), expected)
     waiting = DASO(latest_start=1.0, **SMALL)
     assert same(run(waiting, tail, trainer_for), expected)
+
+
+@pytest.mark.parametrize("kind", [ABC, DASO, DebiasPL, TRAS])
+def test_who_needs_a_strong_view_refuses_bases_without_one(kind: type[Plugin]) -> None:
+    with pytest.raises(ConfigError, match="cannot be put on pseudo-label"):
+        kind(base="pseudo-label")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from leaven.errors import ConfigError
 from leaven.methods import Card, Fitted
 from leaven.methods.classification.fixmatch import FixMatch
 from leaven.methods.classification.weak_strong import Plugin, Step, WeakStrong
-from leaven.train import Trainer
+from leaven.train import Recipe, Trainer
 
 SMALL: dict[str, Any] = {"batch": 16, "ratio": 2, "ema": 0.9, "threshold": 0.3}
 
@@ -117,8 +117,49 @@ def test_fields_of_a_plugin_hold_for_its_base() -> None:
     assert PutOn(base="uda").acceptance == 0.8
     assert PutOn(base="uda", threshold=0.5).host.threshold == 0.5
     assert PutOn(base="uda", base_set={"temperature": 0.3}).host.temperature == 0.3  # type: ignore[attr-defined]
-    both = PutOn(base="uda", threshold=0.5, base_set={"threshold": 0.6})
-    assert both.host.threshold == both.acceptance == 0.6
+
+
+FAMILY = list(WeakStrong.model_fields)
+"""What a plug-in and its base have in common."""
+
+
+@pytest.mark.parametrize("base", ["fixmatch", "pseudo-label", "adamatch", "dash", "defixmatch"])
+def test_what_is_not_set_is_as_the_base_has_it_also_when_read_again(base: str) -> None:
+    alone = leaven.methods.find_method(base)()
+    for values in ({}, {"ratio": 5}, {"ema": 0.5, "recipe": Recipe(lr=0.2)}):
+        plugin = PutOn(base=base, **values)
+        expected = {name: getattr(alone, name) for name in FAMILY} | values
+        again = PutOn.model_validate_json(plugin.model_dump_json())
+        for one in (plugin, plugin.host, again, again.host):
+            assert {name: getattr(one, name) for name in FAMILY} == expected
+    assert PutOn.configured({"base": base, "recipe.lr": 0.2}).host.recipe == Recipe(lr=0.2)
+
+
+def test_a_plugin_that_sets_nothing_is_its_base(
+    digits_data: Data, trainer_for: Callable[..., Trainer]
+) -> None:
+    methods = PutOn(base="pseudo-label"), leaven.methods.find_method("pseudo-label")()
+    assert methods[0].ratio == 1
+    assert_same(*(run(method, digits_data, 2, trainer_for) for method in methods))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "values", [{"ratio": 3}, {"threshold": 0.6}, {"recipe.lr": 0.1}, {"recipe": {"lr": 0.1}}]
+)
+def test_what_both_have_is_set_once(values: dict[str, Any]) -> None:
+    name = next(iter(values)).partition(".")[0]
+    with pytest.raises(ConfigError, match=f"base_set of put-on has {name}"):
+        PutOn(base_set=values)
+
+
+def test_a_plugin_that_needs_strong_views_names_the_bases_with_them() -> None:
+    class NeedsStrong(PutOn):
+        needs_strong = True
+
+    assert NeedsStrong(base="uda").host.threshold == 0.8
+    with pytest.raises(ConfigError, match="cannot be put on pseudo-label") as caught:
+        NeedsStrong(base="pseudo-label")
+    assert "fixmatch" in caught.value.expected and "pseudo-label" not in caught.value.expected
 
 
 @pytest.mark.parametrize("base", ["supervised", "simmatch"])

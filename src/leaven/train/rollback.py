@@ -17,7 +17,7 @@ class Rollback:
         everything: put back the buffers of its models (batch statistics, states of parts) and the
             state of the optimiser (moments, counters) too; else these keep what later steps did.
 
-    Source: Du et al., FST, NeurIPS 2022. Used by: 093.
+    Source: Du et al., FST, NeurIPS 2022. Used by: 008, 093.
     """
 
     def __init__(self, optimizer: Optimizer, *, everything: bool = False) -> None:

@@ -62,6 +62,8 @@ class ABC(Plugin):
         "against FixMatch: unlabelled tail like the labelled one 0.0 points, reversed +9.9.",
     )
 
+    needs_strong: ClassVar[bool] = True
+
     balanced_threshold: float = Field(
         0.95, ge=0, le=1, description="confidence that a label of the second head must reach"
     )

@@ -79,6 +79,8 @@ class CRMatch(WeakStrong):
     def learn(self, step: Step) -> dict[str, Tensor]:
         heads, seen = step.network.heads, step.seen
         weak, strong = (heads["distance"](_flat(seen[name].maps)) for name in ("weak", "strong"))
+        if not self.joint:
+            weak = weak.detach()
         distance = feature_distance_loss(weak, strong, step.weight)
         guesses = heads["rotation"](seen["turned"].features)
         turns = torch.arange(4, device=guesses.device).repeat_interleave(len(guesses) // 4)

@@ -47,7 +47,8 @@ class DASO(Plugin):
     network is the plain mean of all students until the decay is reached, normalises features by the
     labelled batch and averages batch statistics; here it uses the student's running ones. Before the
     first window is over it has no histogram; here ``v = 1``, as for equal counts. Bases are the
-    methods of the FixMatch family; ABC, ReMixMatch, MixMatch and mean teacher are not.
+    methods of the FixMatch family with a strong view; ABC, ReMixMatch, MixMatch and mean teacher are
+    not.
     """
 
     card: ClassVar[Card] = Card(
@@ -80,6 +81,8 @@ class DASO(Plugin):
         "against FixMatch: unlabelled tail like the labelled one -0.4 points, reversed +9.6. Digits on photos (200 to 10 "
         "labels), 3,000 steps, 3 seeds: +0.1, reversed -1.2, where FixMatch alone finds 91 % of the rare classes.",
     )
+
+    needs_strong: ClassVar[bool] = True
 
     temperature: float = Field(0.05, gt=0, description="of the similarities to the prototypes")
     frequency_temperature: float = Field(

@@ -59,6 +59,8 @@ class DebiasPL(Plugin):
         "against FixMatch: unlabelled tail like the labelled one +0.3 points, reversed +2.5.",
     )
 
+    needs_strong: ClassVar[bool] = True
+
     debiasing: float = Field(0.4, ge=0, description="how much of the mean output is taken out")
     momentum: float = Field(0.999, ge=0, lt=1, description="of the mean output")
 

@@ -258,18 +258,18 @@ class Division:
     """Which labels each network believes, and whose turn it is.
 
     Args:
-        data: of the run.
+        data: what is learnt from.
         threshold: the probability from which a label is kept.
         history: epochs whose losses are averaged.
     """
 
     def __init__(self, data: Data, threshold: float, history: int) -> None:
         self.threshold, self.history = threshold, history
-        self.labels = data.labelled.labels
+        self.labelled = data.labelled
         self.items = (data.train.labels >= 0).nonzero().squeeze(1)
         self.others = (data.train.labels < 0).nonzero().squeeze(1)
-        self.losses = torch.empty(0, 2, len(self.labels))
-        self.clean = torch.ones(2, len(self.labels))
+        self.losses = torch.empty(0, 2, len(self.labelled))
+        self.clean = torch.ones(2, len(self.labelled))
         self.turn = self.done = 0
         self.kept_share = torch.tensor(1.0)
 
@@ -277,7 +277,7 @@ class Division:
         """The clean probabilities anew, by the losses of both networks on all given labels."""
         losses = torch.stack(
             [
-                item_losses(trainer.predict(network, trainer.data.labelled), self.labels)
+                item_losses(trainer.predict(network, self.labelled), self.labelled.labels)
                 for network in networks
             ]
         )

@@ -87,8 +87,8 @@ class FedLabel(Method):
         "training on all labels with 5 to 20 % of them.",
         measured="Digits, 12 clients with uneven classes, 3 seeds: 81.5 % against 79.9 % of the "
         "labels alone, 81.9 % of the local and 78.6 % of the global model's labels "
-        "alone; labels 5.6 points better than the local model's where each client's "
-        "labels lack half of its classes.",
+        "alone. Where each client's labels lack half of its classes, 70.2 % of its labels are right, of the local "
+        "model's 64.5, of the global model's 72.6.",
     )
 
     batch: int = Field(64, ge=1, description="images of a client's step")

@@ -83,6 +83,7 @@ class FromLabels(OnlineFewLabels):
         )
         model = train_on(
             labels,
+            data,
             trainer,
             batch=self.batch,
             ratio=self.ratio,
@@ -107,6 +108,7 @@ def _some(held_out: ImageSet | None) -> ImageSet | None:
 
 def train_on(
     labels: ClassLabels,
+    data: Data,
     trainer: Trainer,
     *,
     batch: int = 64,
@@ -130,7 +132,8 @@ def train_on(
     what is given then need only have the right number of rows.
 
     Args:
-        labels: of ``trainer.data.unlabelled``, in its order. None accepted: people's alone count.
+        labels: of ``data.unlabelled``, in its order. None accepted: people's alone count.
+        data: what is learnt from.
         trainer: of the run; this is one loop of it.
         batch: labelled pictures per step, and ``batch * ratio`` of the others.
         recipe: how weights are moved; the default ``Recipe`` when None.
@@ -144,7 +147,6 @@ def train_on(
     Returns:
         The averaged network in eval mode.
     """
-    data = trainer.data
     student = trainer.model()
     teacher = EMA(student, ema)
     optimizer = trainer.optimizer(student, recipe or Recipe())

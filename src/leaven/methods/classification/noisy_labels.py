@@ -31,7 +31,8 @@ class NoisyLabels(FewLabels):
         """The model with its labels, and what is believed of the given ones.
 
         Of a given label ``y`` is believed ``w onehot(y) + (1 - w) p``, with ``p`` what the model
-        says and ``w = trust(losses)`` from the losses (n,) of all given labels.
+        says and ``w = trust(losses)`` from the losses (n,) of all given labels: those of the run,
+        without what a method has put beside them.
         """
         given = trainer.data.labelled
         probs = trainer.predict(model, given)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from leaven.data import Data
@@ -17,7 +17,7 @@ from leaven.models.classifier import Classifier
 from leaven.propose import draw_labels
 from leaven.refine import sharpen
 from leaven.select import fixed_threshold
-from leaven.train import EMA, Optimizer, Recipe, Trainer
+from leaven.train import EMA, Optimizer, Recipe, Rollback, Trainer
 from leaven.train.batch import Batch
 
 
@@ -39,7 +39,9 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
     ``label_mode="sample"`` both ``y^`` are the same draw, since no other labels were tried.
     The gradient of the second step alone is clipped, by ``recipe.clip``. The first step is the
     gradient's alone, ``w1 = w - lr g``: with momentum ``old - new`` would be mostly what earlier
-    steps do. Momentum and decay are the second step's; ``first_recipe`` may say otherwise.
+    steps do. Momentum and decay are the second step's; ``first_recipe`` may say otherwise, and has
+    to where ``recipe`` is not of SGD: the rates of Adam are none for a plain gradient. Where the
+    second step is refused the first is taken back, for which the weights are copied in every batch.
 
     The equations follow the paper's abstract. The paper has no code; its first author's later
     library and a re-implementation of others have the method in it, and differ. Not followed of
@@ -99,7 +101,7 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
     first_recipe: Recipe | None = Field(
         None,
         description="how they are moved in the first one; none: as in the second, without momentum, "
-        "decay and clipping",
+        "decay and clipping, if that is SGD",
     )
     first_step: bool = Field(
         True, description="step on the own labels before looking; else no labels are tried"
@@ -140,6 +142,15 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
         if recipe is not None and recipe.accumulate != 1:
             raise ValueError("both steps are made on every batch: accumulate is 1")
         return recipe
+
+    @model_validator(mode="after")
+    def _knows_the_first_step(self) -> Self:
+        if self.first_step and self.first_recipe is None and self.recipe.optimizer != "sgd":
+            raise ValueError(
+                f"first_recipe, for the rates of {self.recipe.optimizer} are not those of a plain "
+                "step of the gradient"
+            )
+        return self
 
     def fit(self, data: Data, trainer: Trainer) -> Fitted:
         model = trainer.model()
@@ -197,7 +208,9 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
         ]
         tried = torch.empty(0)
         before: Tensor | None = None
+        start: Rollback | None = None
         if self.first_step:
+            start = Rollback(first, everything=True)
             # 1. Its labels. 2. Its loss on people's labels. 3. The step on its labels.
             seen = _look(model, images)
             tried = draw_labels(seen.weak, self.label_mode, draws)
@@ -238,7 +251,10 @@ class SelfMetaPseudoLabels(OnlineFewLabels):
         # 7. The correcting step.
         ramp = self.uda_weight * linear_ramp(batch.progress, self.uda_ramp)
         loss = supervised + ramp * consistency + self.feedback_weight * feedback
-        return trainer.update(loss, second)
+        moved = trainer.update(loss, second)
+        if not moved and start is not None:
+            start.restore()
+        return moved
 
     def _supervised(
         self, batch: Batch, data: Data, trainer: Trainer, model: Classifier, optimizer: Optimizer

@@ -27,8 +27,10 @@ class SemiReward(Plugin):
         yhat_u = argmax p_u,  z_u of the weak view
 
     but not before R has had ``least`` updates. R and G go on learning from labelled items in every
-    step, which holds the rewards to the truth, and every ``every`` steps from the unlabelled batch
-    with the best mean reward since the last time, its pseudo-labels in the place of the truth.
+    step, which holds the rewards to the truth, and in one of ``every`` of these updates from the
+    unlabelled batch with the best mean reward since the last time too, its pseudo-labels in the
+    place of the truth. A step is one that moves the weights: of the batches whose gradients are
+    gathered for it (``recipe.accumulate``), the last one counts.
     Where the network changes fast, as in short runs, rewards may keep up with ``every=1``.
 
     Where the released code does not do what the paper says, this does what the paper says. There,
@@ -60,7 +62,7 @@ class SemiReward(Plugin):
         measured="Digits, 4 labels per class, 3 seeds: tells right labels from wrong ones (AUC "
         "0.82), those it keeps are 3.8 points better; accuracy of Pseudo-Label 0.5 "
         "points lower with it, of FixMatch 0.1 higher. Widths of digits: helps a network that drifts on its own "
-        "numbers, not one that learns those of its average.",
+        "numbers, which stays worse than the labels alone, not one that learns those of its average.",
     )
 
     start: float = Field(
@@ -70,7 +72,7 @@ class SemiReward(Plugin):
         500, ge=0, description="updates of the rewarder before it filters, however late that is"
     )
     every: int = Field(
-        10, ge=1, description="steps between two updates of the reward on pseudo-labels"
+        10, ge=1, description="updates of the rewarder for each one on pseudo-labels"
     )
     reward_lr: float = Field(5e-4, gt=0, description="rate of the reward's two Adam optimisers")
     reward_momentum: float = Field(
@@ -98,23 +100,23 @@ class SemiReward(Plugin):
 
     def select(self, step: Step, probs: Tensor) -> Tensor:
         weight = super().select(step, probs)
-        if not self._filters(step):
+        reward = step.part("reward", RewardModel)
+        if not self._filters(step, reward):
             return weight
-        reward = step.part("reward", RewardModel).reward
-        rewards = reward(step.seen["weak"].features.detach(), probs.argmax(1))
+        rewards = reward.reward(step.seen["weak"].features.detach(), probs.argmax(1))
         step.trainer.observe(reward=rewards.mean())
         return weight * above_mean(rewards, step.trainer.mean)
 
     def after(self, step: Step) -> None:
         super().after(step)
         reward, features = step.part("reward", RewardModel), step.seen["labelled"].features
-        filters = self._filters(step)
+        filters = self._filters(step, reward)
         if filters:
             reward.offer(step.seen["weak"].features, step.probs.argmax(1))
-        if filters and step.batch.step % self.every == 0:
+        if filters and reward.updates % self.every == 0:
             reward.learn_best(features, step.targets)
         else:
             reward.learn(features, step.targets)
 
-    def _filters(self, step: Step) -> bool:
-        return step.batch.progress >= self.start and step.batch.step >= self.least
+    def _filters(self, step: Step, reward: RewardModel) -> bool:
+        return step.batch.progress >= self.start and reward.updates >= self.least

@@ -167,6 +167,13 @@ class Sparse(FewLabels):
                 "pictures",
                 "run it on the pictures themselves",
             )
+        if len(data.unlabelled) < 2:
+            raise DataError(
+                f"{self.card.name} translates unlabelled pictures, and {data.name} has "
+                f"{len(data.unlabelled)}.",
+                "two or more",
+                "hide some labels, or choose a method that learns from labels alone",
+            )
         nets = self.networks(data, trainer)
         predictor = nets.classifier
         if self.predict_with == "ensemble":
@@ -276,7 +283,8 @@ class Sparse(FewLabels):
         images = _unit(weak(batch.unlabelled.images, trainer.draws))
         probs = nets.memory(items, self.vote(nets, images))
         confidence, proposed = probs.max(1)
-        chosen = confidence.topk(self.selected(count)).indices
+        # Batch statistics need two, which fewer pictures than a batch may not leave.
+        chosen = confidence.topk(max(2, self.selected(count))).indices
         wanted = trainer.draws.integers(count, high=len(data.classes))
         share = trainer.draws.uniform(len(chosen))
 

@@ -70,6 +70,8 @@ class TRAS(Plugin):
         "unlabelled tail like the labelled one +3.9 points, reversed +3.5.",
     )
 
+    needs_strong: ClassVar[bool] = True
+
     start: float = Field(0.022, ge=0, lt=1, description="share of the run before the target head")
     spread: float = Field(2.0, ge=0, description="A: how much stronger rare classes are turned")
     base_strength: float = Field(2.0, ge=0, description="B: how strongly all classes are turned")

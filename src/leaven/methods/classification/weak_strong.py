@@ -6,17 +6,17 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeGuard, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from leaven.data import Data
 from leaven.draws import Draws
 from leaven.errors import ConfigError
 from leaven.learn import cross_entropy
-from leaven.methods.base import Fitted
+from leaven.methods.base import Fitted, Method
 from leaven.methods.classification.few_labels import HeadedFewLabels
 from leaven.models import Headed, capture
 from leaven.models.classifier import Classifier
@@ -248,32 +248,77 @@ class Plugin(WeakStrong):
     """A method that is put on another one of the family, its ``base``: every step is the base's
     unless the plug-in changes it (``self.host`` is the base; call it and go on from there).
 
-    Fields of the family that are set on the plug-in hold for the base too.
+    The fields of the family (``batch``, ``recipe``, ``ratio``, ``ema``, ``threshold``,
+    ``unlabelled_weight``, ``joint``) are one for both. They are set on the plug-in; those that are
+    not set have the default of the base. ``base_set`` is for what the base has besides.
+
+    Raises:
+        ConfigError: ``base`` cannot be a base of the plug-in, or ``base_set`` has a field of the
+            family.
     """
 
-    base: str = Field("fixmatch", description="the method it is put on, by name")
-    base_set: dict[str, Any] = Field(
-        default_factory=dict, description="hyperparameters of the base, by name"
+    needs_strong: ClassVar[bool] = False
+    """Whether the base has to learn on strong views."""
+
+    base: str = Field(
+        "fixmatch",
+        description="the method it is put on, by name; batch, recipe, ratio, ema, threshold, "
+        "unlabelled_weight and joint have its defaults where they are not set",
     )
+    base_set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further hyperparameters of the base, by name; those that it shares with the "
+        "plug-in are set there",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_base(cls, values: Any) -> Any:
+        # Filled in here, so that what is written down and read again is the same.
+        if not isinstance(values, dict) or not isinstance(values.get("base", ""), str):
+            return values
+        fields = cls._kind(values.get("base", cls.model_fields["base"].default)).model_fields
+        own = {n: fields[n].get_default(call_default_factory=True) for n in WeakStrong.model_fields}
+        return own | values
+
+    @model_validator(mode="after")
+    def _sets_what_the_base_alone_has(self) -> Self:
+        shared = {name.partition(".")[0] for name in self.base_set} & WeakStrong.model_fields.keys()
+        if shared:
+            names = ", ".join(sorted(shared))
+            raise ConfigError(
+                f"base_set of {self.card.name} has {names}.",
+                "hyperparameters that the base alone has",
+                f"set {names} of {self.card.name} itself, which holds for the base too",
+            )
+        return self
+
+    @classmethod
+    def _kind(cls, base: str) -> type[WeakStrong]:
+        from leaven.methods import all_methods, find_method
+
+        kind = find_method(base)
+        if cls._fits(kind):
+            return kind
+        fitting = [
+            name for name, other in all_methods("classification").items() if cls._fits(other)
+        ]
+        raise ConfigError(
+            f"{cls.card.name} cannot be put on {base}.",
+            f"one of {', '.join(fitting)}",
+            "choose another base, such as fixmatch",
+        )
+
+    @classmethod
+    def _fits(cls, kind: type[Method]) -> TypeGuard[type[WeakStrong]]:
+        family = issubclass(kind, WeakStrong) and not issubclass(kind, Plugin)
+        return family and (kind.needs_views or not cls.needs_strong)
 
     @cached_property
     def host(self) -> WeakStrong:
-        """The base.
-
-        Raises:
-            ConfigError: ``base`` is not a method with this step, or a plug-in itself.
-        """
-        from leaven.methods import find_method
-
-        kind = find_method(self.base)
-        if not issubclass(kind, WeakStrong) or issubclass(kind, Plugin):
-            raise ConfigError(
-                f"{self.card.name} cannot be put on {self.base}.",
-                "a method that proposes on weak views and learns on strong ones",
-                "choose another base, such as fixmatch",
-            )
-        shared = self.model_fields_set & WeakStrong.model_fields.keys()
-        return kind.configured({name: getattr(self, name) for name in shared} | self.base_set)
+        """The base."""
+        shared = {name: getattr(self, name) for name in WeakStrong.model_fields}
+        return self._kind(self.base).configured(shared | self.base_set)
 
     def parts(self, data: Data, trainer: Trainer) -> dict[str, nn.Module]:
         return self.host.parts(data, trainer)
