@@ -126,6 +126,25 @@ def test_a_pixel_gallery_holds_drawings_side_by_side(tmp_path):
     )
 
 
+def test_what_lies_beside_a_picture_is_not_drawn(tmp_path):
+    labels, truth = pixel_labels()
+    extents = torch.tensor([[20, 12]]).expand(len(labels), 2)
+    labels = replace(labels, extents=extents)
+    maps = write_pixel_gallery(tmp_path / "g", pictures_of, ITEMS, NAMES, labels, truth, 2)
+    boxes, actual = box_labels()
+    things = write_box_gallery(
+        tmp_path / "b", pictures_of, ITEMS, NAMES, boxes, actual, 2, extents=extents
+    )
+    for path in (maps, things):
+        panels = [
+            panel for rows in rows_of(path).values() for row in rows for panel in row["panels"]
+        ]
+        sizes = [Image.open(io.BytesIO(panel["png"])).size for panel in panels]
+        assert panels and all(
+            size[1] / size[0] == pytest.approx(20 / 12, rel=0.02) for size in sizes
+        )
+
+
 def test_galleries_without_a_truth(tmp_path):
     labels, _ = pixel_labels()
     unknown = PixelMaps.from_tensor(torch.full((N, 40, 30), VOID, dtype=torch.uint8))

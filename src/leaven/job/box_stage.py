@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from leaven.data import Data, ImageSet
+from leaven.data.placement import contents
 from leaven.job.label_accuracy import LabelAccuracy, told_by
 from leaven.job.looks import look
 from leaven.job.promises import Asked, Promised, promised_boxes
@@ -94,6 +95,8 @@ class BoxStage(Stage[BoxLabels]):
 
     def write_gallery(self, fitted: Fitted[Any, Any]) -> None:
         unlabelled = self.trainer.data.unlabelled
+        _, height, width = unlabelled.shown.shape
+        sizes = unlabelled.sizes
         write_box_gallery(
             self.folder / "gallery.parquet",
             unlabelled.shown.batch,
@@ -102,6 +105,7 @@ class BoxStage(Stage[BoxLabels]):
             fitted.labels.cpu(),
             unlabelled.truth,
             features=look(fitted.model, unlabelled.pixels).features,
+            extents=None if sizes is None else contents(sizes, (height, width)),
         )
 
 

@@ -104,6 +104,8 @@ def _head(run: RunFolder) -> Record:
     if figure is None:
         figure = words.number(labels.get("estimated_accuracy"))
         meaning = "estimated accuracy of the accepted labels"
+        if labels.get("estimated_by") == "confidence":
+            meaning += ", by the model's own confidence alone: nothing is held out to check it"
     bars = [("leaven", accuracy), ("labels alone", baseline)]
     compared = accuracy is not None and baseline is not None
     return {

@@ -112,12 +112,17 @@ def write_pixel_gallery(
     def panels(kind: Kind, item: int, picture: Tensor) -> Iterator[Panel]:
         index = torch.tensor([item])
         one = labels.select(index).cpu()
-        actual = None if truth is None else truth.stored(index)[0].cpu()
-        believed, accepted = one.classes[0], one.accepted[0]
+        high, wide = picture.shape[1:] if one.extents is None else one.extents[0].tolist()
+
+        def cut(values: Tensor) -> Tensor:
+            return values[..., :high, :wide]  # What lies beside the picture is not shown.
+
+        picture, believed, accepted = cut(picture), cut(one.classes[0]), cut(one.accepted[0])
+        actual = None if truth is None else cut(truth.stored(index)[0].cpu())
         yield "picture", draw_picture(picture)
         yield "labels", draw_classes(picture, believed, len(classes), accepted)
         if kind in ("doubtful", "next"):
-            yield "doubt", draw_doubt(picture, one.confidence[0])
+            yield "doubt", draw_doubt(picture, cut(one.confidence[0]))
         if actual is not None and bool((actual != VOID).any()):
             yield "truth", draw_classes(picture, actual, len(classes))
             if kind == "wrong":
@@ -136,6 +141,7 @@ def write_box_gallery(
     truth: BoxLabels | None,
     count: int = 8,
     features: Tensor | None = None,
+    extents: Tensor | None = None,
 ) -> Path:
     """Chooses pictures, draws their boxes and masks side by side with the truth, and writes them.
 
@@ -154,6 +160,8 @@ def write_box_gallery(
         truth: of the n pictures, or None.
         count: pictures of each kind, at most.
         features: (n, D) of the pictures; without them none is named to be labelled next.
+        extents: (n, 2) height and width of the part in the upper left that shows each picture; None
+            where all of it does.
 
     Raises:
         OSError: the file cannot be written; an older one stays whole.
@@ -167,6 +175,9 @@ def write_box_gallery(
             one = one.keep(one.accepted)
         surest = one.confidence.argsort(descending=True, stable=True)[:MOST_BOXES]
         one = one.keep(torch.zeros(len(one.boxes)).bool().index_fill(0, surest, True))
+        if extents is not None:
+            high, wide = extents[item].tolist()
+            picture = picture[:, :high, :wide]
         yield "picture", draw_picture(picture)
         yield "labels", draw_boxes(picture, one, classes)
         if truth is not None and bool(truth.known[item]):
