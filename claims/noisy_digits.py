@@ -17,7 +17,7 @@ CLAIM = Claim(
     setting="scikit-learn digits, 1,257 pictures with 50 % of the labels symmetrically wrong (never "
     "the true class), 540 test pictures with true labels, cnn-small of width 16, 1,600 steps of 32 "
     "pictures (41 epochs; divide-mix: 1,200 of each network; rdcr: 1,200), the last weights, no clean "
-    "validation. All three have SGD at a rate of 0.05 with a cosine, and averaged weights (0.99). Co-teaching is "
+    "validation. All have SGD at a rate of 0.05 with a cosine, and averaged weights (0.99). Co-teaching is "
     "told the share of wrong labels, 0.5, and distrusts so many from a quarter of the run on (by default 0.3 of "
     "it); divide-mix warms up for a quarter (by default a fifth)",
     data=wrong_digits(0.5),
