@@ -15,6 +15,7 @@ from leaven.quality import Health
         (0.999, 4000, False),
         (0.999, 400, True),
         (0, 4, False),
+        (0.18, 1, False),  # No smaller decay could be advised.
     ],
 )
 def test_a_teacher_may_average_over_a_quarter_of_the_steps(

@@ -150,10 +150,10 @@ def empty_teacher(steps: int, grave: bool) -> Verdict:
 def slow_teacher(decay: float, steps: int, predicts: bool) -> Verdict | None:
     """A teacher with that ``decay`` of its averaged weights, in a loop of so many ``steps``."""
     span = 1 / (1 - decay)
-    if decay == 0 or span <= steps * SLOW:
+    better = 1 - 1 / max(2.0, steps * SLOW / 2)
+    if span <= steps * SLOW or decay <= better:
         return None
     work = "predicts and gives labels" if predicts else "gives labels"
-    better = 1 - 1 / max(2.0, steps * SLOW / 2)
     return "warning", (
         f"Weights are averaged over about {span:.0f} steps (decay {decay:g}), and there are {steps}: "
         f"the averaged network, which {work}, stays behind the trained one. Train "
