@@ -255,11 +255,12 @@ class Auto(Method):
     in the same steps, but 60.8 against 49.8 in the same time (3 such seeds, items kept out).
 
     Where labels are wrong and few items are unlabelled: RDCR with its own rate. On digits with 20 and
-    50 % of the labels wrong at random it had 97.7 and 94.7 % where the labels alone had 92.6 and 78.5, co-teaching 97.5 and 96.2, and
-    DivideMix 98.1 and 95.9 (3 seeds that the claims do not use, 1,200 to 1,600 steps); with labels of people on
-    CIFAR-10, which lean to the likely classes, it is the one that did not lose (``noisy_cifar``,
-    ``noisy_cifar_long``). Of rows, here the pixels of digits under a linear model, DivideMix had 91.3
-    and 92.2 %, co-teaching 94.7 and 87.2, the labels alone 90.2 and 77.8 (3 such seeds).
+    50 % of the labels wrong at random it had 97.7 and 94.7 % where the labels alone had 92.6 and 78.5,
+    co-teaching 97.5 and 96.2, and DivideMix 98.1 and 95.9 (3 seeds that the claims do not use, 1,200 to
+    1,600 steps). Labels of people on CIFAR-10 are wrong in likelier ways: there RDCR gains a little in
+    each claim (``noisy_cifar`` and the like), the others lose in some. Of rows, here the pixels of
+    digits under a linear model, DivideMix had 91.3 and 92.2 %, co-teaching 94.7 and 87.2, the labels
+    alone 90.2 and 77.8 (3 such seeds).
 
     The device and the size of the pictures say how many are in a step (``batch``, ``ratio``). In 20
     seconds of a CPU core 16 labelled and 64 unlabelled digits per step came to 95.7 %, 64 and 448 to
