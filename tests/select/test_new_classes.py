@@ -71,9 +71,9 @@ def test_labels_with_new_boxes_and_regions() -> None:
     )
     labels = with_new_classes(given(), pseudo, ignored)
     assert labels.known.tolist() == [True, True, True, True]
-    assert labels.counts.tolist() == [2, 3, 1, 2]
+    assert labels.counts.tolist() == [2, 3, 0, 2]
     regions = labels.keep(labels.crowd)
-    assert regions.boxes[:, 0].tolist() == [100.0, 0.0, 30.0]
+    assert regions.boxes[:, 0].tolist() == [100.0, 30.0]
     things = labels.keep(~labels.crowd)
     assert (best_overlap(Regions(regions.boxes, regions.pictures), things) < 0.5).all()
     assert things.classes.tolist() == [0, 1, 0, 1, 2]

@@ -58,8 +58,9 @@ def with_new_classes(
 ) -> BoxLabels:
     """The labels to train on: what was given, the new boxes, and ignore regions (``crowd``).
 
-    An ignore region that overlaps a box that stays by an IoU of ``overlap`` or more is deleted. Pictures
-    are known where they were before, or have a new box now.
+    Ignore regions lie in pictures with a new box alone; one that overlaps a box that stays by an IoU
+    of ``overlap`` or more is deleted. Pictures are known where they were before, or have a new box
+    now.
 
     Args:
         given, pseudo, ignored: of the same n pictures.
@@ -71,7 +72,7 @@ def with_new_classes(
     kept = replace(kept, known=given.known | (pseudo.counts > 0))
     things = kept.keep(~kept.crowd)
     free = best_overlap(Regions(ignored.boxes, ignored.pictures), things) < overlap
-    regions = ignored.keep(free)
+    regions = ignored.keep(free & (pseudo.counts > 0)[ignored.pictures])
     regions = replace(
         regions, crowd=torch.ones_like(regions.crowd), known=torch.zeros_like(given.known)
     )

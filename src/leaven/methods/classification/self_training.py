@@ -74,8 +74,8 @@ class SelfTraining(WithEstimator):
     keeps the label it got; with it the labels of a round are dropped in the next one.
 
     Against wrong labels: ``noise="votes"`` weighs each by its vote; ``noise="correction"`` corrects
-    the loss of the network by the matrix of mislabelling that the votes of accepted items imply. The log has the
-    C-bound of the last estimator under the matrix that the votes of the first one imply.
+    the loss of the network by the matrix of mislabelling that the votes of accepted items imply. The
+    log has the C-bound of the last estimator under the matrix that the votes of the first one imply.
 
     The labels are the votes of the last estimator; those that it learnt from are accepted.
     """
@@ -102,8 +102,8 @@ class SelfTraining(WithEstimator):
         claim="Fixed thresholds are usually worse than dynamic ones, and all depends strongly on "
         "which items are labelled.",
         measured="Digits, 3 labels per class, random forest, 4 splits: auto labels 82.0 % of the "
-        "others rightly, mean 82.8 %; fixed 0.7 67.3 %, all at once 76.5 %, curriculum 78.3 %, the "
-        "forest on the labels alone 76.4 %.",
+        "others rightly, mean 82.8 %; fixed 0.7 67.3 %, all at once 76.5 %, curriculum 78.3 %, a tenth "
+        "per round by lot 80.6 % and the most confident tenth 66.7 %, the forest on the labels alone 76.4 %.",
     )
 
     policy: PolicyName = Field("auto", description="which labels are trusted in a round")
