@@ -76,11 +76,12 @@ class LabelVerifyCorrect(FewShot):
     The authors look for the nearest true box anew before each stage of the corrector, scale the
     gradients that reach its features by 1/3, and train it on base boxes with the proposals of the
     detector of step 1; here a box keeps its source, gradients are whole and all proposals are of
-    D0. A picture with shots alone has no other box in the published last step; here it has its base
-    boxes, and ignore regions as there: none. Published rates are those of SGD, 0.02 for base boxes, 0.01 for new outputs and for the
-    shots of the corrector, 0.001 for the shots of all classes and at the end; ``recipe`` and
-    ``fine_recipe`` are AdamW of 2e-3 and 5e-4, for small nets from random weights. The end learns at
-    the rate of ``recipe`` here, that of base boxes, where the published one is that of the shots.
+    D0. A picture with shots alone has no other box and no ignore region in the published last step;
+    here it has its base boxes, and no ignore region either. Published rates are those of SGD, 0.02
+    for base boxes, 0.01 for new outputs and for the shots of the corrector, 0.001 for the shots of
+    all classes and at the end; ``recipe`` and ``fine_recipe`` are AdamW of 2e-3 and 5e-4, for small
+    nets from random weights. The end learns at the rate of ``recipe`` here, that of base boxes, where
+    the published one is that of the shots.
     """
 
     card: ClassVar[Card] = Card(
