@@ -104,7 +104,8 @@ def test_predict_refuses_what_is_not_there(folder_run, refused, tmp_path):
     run, _ = folder_run
     assert "gone.png" in refused("predict", run, tmp_path / "gone.png")
     assert "There is no picture" in refused("predict", run, tmp_path)
-    assert "model.json" in refused("predict", tmp_path, tmp_path)
+    for nowhere in (tmp_path, tmp_path / "gone"):
+        assert f"There is no run in {nowhere}." in refused("predict", nowhere, tmp_path)
 
 
 # -- export ----------------------------------------------------------------------------------------

@@ -381,8 +381,23 @@ def test_yolo_says_which_crowds_it_left_out(folder: Path) -> None:
     labels = random_boxes(1, masks=False)
     labels = replace(labels, crowd=torch.ones_like(labels.crowd))
     account = write_yolo(folder, boxes_listing(labels), every=True)
-    assert account.notes == (f"YOLO has no crowds; {len(labels.boxes)} were left out.",)
-    assert account.rows == 0
+    assert account.notes == (
+        f"YOLO has no crowds; {len(labels.boxes)} were left out.",
+        "2 pictures of crowds alone have no text file: a.png, 日本.png.",
+    )
+    assert (account.rows, account.labelled) == (0, 1)
+
+
+def test_yolo_does_not_say_that_a_picture_of_crowds_is_empty(folder: Path) -> None:
+    labels = random_boxes(1, masks=False)
+    crowd = torch.zeros_like(labels.crowd)
+    crowd[: int(labels.counts[0])] = True
+    account = write_yolo(folder, boxes_listing(replace(labels, crowd=crowd)), every=True)
+    assert account.notes[1] == "1 picture of crowds alone has no text file: a.png."
+    found = read_annotated(folder, "detection")
+    known = dict(zip(found.names, found.known.tolist(), strict=True))
+    # The second is empty, of the third nothing is known.
+    assert [known[name] for name in NAMES] == [False, True, False, True]
 
 
 def test_forms_refuse_what_they_cannot_hold(tmp_path: Path) -> None:

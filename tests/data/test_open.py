@@ -218,7 +218,8 @@ def test_too_many_unreadable_pictures_are_refused(make_folder, limit):
         open_data(root, memory_limit=limit)
     check_message(caught.value, "2 of 18", "cat/broken0.jpg (truncated)", "at most 1")
     assert len(open_data(root, max_unreadable=0.2, memory_limit=limit).train) == 16
-    with pytest.raises(DataError, match="at most 0"):
+    (root / "text.png").write_bytes(b"no")
+    with pytest.raises(DataError, match="(?s)3 of 19 .*text.png.*at most 0"):
         open_data(root, max_unreadable=0.0, memory_limit=limit)
 
 
@@ -311,3 +312,28 @@ def test_the_folder_of_the_name_digits_is_reached_by_its_path(make_folder, monke
     monkeypatch.chdir(root.parent)
     assert open_data("digits").name == "digits" and len(open_data("digits").classes) == 10
     assert open_data(f".{os.sep}digits").classes == ("cat", "dog")
+
+
+def test_classes_that_stand_for_nothing_are_told(make_folder, tmp_path):
+    root = make_folder(classes_of({"a": 6}))
+    table = tmp_path / "labels.csv"
+    rows = ["x", "y", "nan", "N/A", ""]
+    table.write_text("file,label\n" + "".join(f"a/{i}.png,{row}\n" for i, row in enumerate(rows)))
+    (note,) = [note for note in open_data(root, labels=table).notes if "leave the cell" in note]
+    assert note.startswith("'N/A', 'nan' count as classes like any other.")
+    table.write_text("file,label\na/0.png,x\na/1.png,?\n")
+    assert any("'?' counts as a class" in note for note in open_data(root, labels=table).notes)
+    table.write_text("file,label\na/0.png,x\na/1.png,nancy\n")
+    assert not any("counts as a class" in note for note in open_data(root, labels=table).notes)
+
+
+def test_long_class_names_are_cut_in_what_is_said(make_folder, tmp_path):
+    root = make_folder(classes_of({"a": 6}))
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\na/0.png,{'x' * 5000}\na/1.png,{'X' * 5000}\na/2.png,y\n")
+    data = open_data(root, labels=table)
+    assert len(data.notes) > 1 and all(len(note) < 400 for note in data.notes)
+    for arguments in ({"classes": ["y"]}, {"labels_per_class": 3}, {"test_share": 0.5}):
+        with pytest.raises(DataError) as caught:
+            open_data(root, labels=table, **arguments)
+        assert len(str(caught.value)) < 600

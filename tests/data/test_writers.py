@@ -76,6 +76,23 @@ def test_folder_comes_back_equal(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["set"]
 
 
+def test_folder_keeps_which_labels_a_model_gave(tmp_path):
+    names = [f"set/={item}.png" if item % 2 else f"set/{item}.png" for item in range(9)]
+    write_folder(tmp_path / "set", pictures(9, names), labels_of(), CLASSES)
+    data = open_data(tmp_path / "set")
+    assert int(data.train.by_model.sum()) == 6 and int(data.train.by_person.sum()) == 1
+    (row,) = data.train.by_person.nonzero().flatten().tolist()
+    assert data.train.names[row] == "cat/0.png"
+    sure = dict(zip(data.train.names, data.train.model_confidence.tolist()))
+    assert sure["dog/=1.png"] == pytest.approx(0.2) and sure["owl/2.png"] == pytest.approx(0.3)
+    assert any(note.startswith("6 labels were given by a model") for note in data.notes)
+    (tmp_path / "set/dog/=1.png").rename(tmp_path / "set/owl/=1.png")
+    data = open_data(tmp_path / "set")
+    assert int(data.train.by_model.sum()) == 5 and int(data.train.by_person.sum()) == 2
+    write_folder(tmp_path / "o", pictures(), ClassLabels.from_person(torch.arange(9) % 3), CLASSES)
+    assert not (tmp_path / "o" / "label-sources.csv").exists()
+
+
 def test_folder_copies_the_files_as_they_are(make_folder, tmp_path):
     from PIL import Image
 

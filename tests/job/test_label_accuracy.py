@@ -10,6 +10,7 @@ import leaven
 from leaven.data import MemoryPixels, open_data
 from leaven.errors import ConfigError
 from leaven.job import label_accuracy as job_label_accuracy
+from leaven.job.class_stage import _nothing_accepted
 from leaven.job.label_accuracy import label_accuracy
 from leaven.labels import ClassLabels
 from leaven.methods import Labeller
@@ -246,3 +247,12 @@ def test_a_run_that_accepts_nothing_says_so(tmp_path):
     found = {finding["code"] for finding in run.summary["health"]}
     assert ("nothing-accepted" in found) == (run.summary["labels"]["accepted"] == 0)
     assert "guessing" in found
+
+
+def test_nothing_accepted_of_one_label_is_said_of_one():
+    classes, weight = torch.zeros(2, dtype=torch.int64), torch.zeros(2)
+    labels = ClassLabels(classes, torch.full((2,), 0.4), weight, torch.full((2,), 2))
+    (many,) = _nothing_accepted(labels)
+    (one,) = _nothing_accepted(labels.select(torch.tensor([True, False])))
+    assert many["text"].startswith("None of the 2 labels is accepted: the surest")
+    assert one["text"].startswith("The one label is not accepted: the surest")

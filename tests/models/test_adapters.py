@@ -246,11 +246,11 @@ def test_weights_that_cannot_be_downloaded(
 
     def unreachable(*args: Any, **kwargs: Any) -> None:
         asked.update(kwargs)
-        raise OSError("Name or service not known")
+        raise OSError("Name or service not known.")
 
     monkeypatch.setattr(loader, unreachable)
     with pytest.raises(
-        ModelError, match=r"(?s)'default' of .*cannot be had: Name or service.*path"
+        ModelError, match=r"(?s)'default' of .*cannot be had: Name or service not known\.\n.*path"
     ):
         build(name, weights="default")
     assert asked.get("pretrained") is True or asked.get("weights") == "DEFAULT"

@@ -96,7 +96,7 @@ def test_a_folder_with_the_name_of_a_picture_is_a_folder(data: Path) -> None:
 def test_names_that_are_not_in_utf_8_are_told(data: Path) -> None:
     (Path(os.fsdecode(os.fsencode(data) + b"/cat/caf\xe9.png"))).write_bytes(png())
     error = refusal(lambda: read(data))
-    assert r"caf\\xe9.png" in error.found
+    assert r"has 1 name that is not in UTF-8, the first is 'caf\xe9.png'" in error.found
     str(error).encode()
 
 
@@ -183,7 +183,7 @@ def test_a_path_that_leads_out_is_refused_in_every_form(tmp_path: Path, name: st
     (folder / "train.json").unlink()
 
     put(folder / "labels.csv", f'file,label\n"{name}",cat\n')
-    with pytest.raises(DataError, match="not a picture in"):
+    with pytest.raises(DataError, match="not a picture in" if name else "has no file"):
         read(folder)
     (folder / "labels.csv").unlink()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
 from leaven.errors import ConfigError
@@ -187,3 +188,10 @@ def test_kept_values_have_to_be_named() -> None:
     copy = Keep(best=0)
     copy.load_state_dict(kept.state_dict())
     assert copy.best == 3
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "clip", "milestones"])
+def test_figures_of_a_recipe_are_finite(name: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Recipe(**{name: (value,) if name == "milestones" else value})

@@ -115,8 +115,9 @@ def export(
     labels.csv and labels.parquet, which have them with their split.
     A later export takes the place of an earlier one, by what export.json says;
     what was changed since, and a folder of anything else, is refused.
-    `leaven run` reads each form of it again. What people correct in Label
-    Studio or CVAT comes back with `leaven corrections`.
+    `leaven run` reads every form again but label-studio and cvat (csv with
+    --labels, beside the pictures): these are for their tools, and what people
+    correct there comes back with `leaven corrections`.
 
     \b
     Examples:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from leaven.cli.output import bar, percent, print_json, safe, stderr, stdout, words
-from leaven.errors import DataError
+from leaven.errors import DataError, RunError
+from leaven.plain import counted
 
 if TYPE_CHECKING:
     from leaven.models import Classifier
@@ -39,7 +40,7 @@ def predict(
             "--csv",
             metavar="FILE",
             help="Write a CSV file: file,label,confidence; of boxes also x1,y1,x2,y2, of pixels "
-            "the share of the picture.",
+            "the share of the picture. Folders of its path that are missing are made.",
         ),
     ] = None,
     out: Annotated[
@@ -83,6 +84,10 @@ def predict(
         check_file(csv, "--csv")
     if out is not None:
         check_place(out, "a folder for the drawings")
+    if not (run / "model").is_dir() and not (run / "config.yaml").is_file():
+        raise RunError(
+            f"There is no run in {run}.", "the folder of a finished run", "check the path"
+        )
     model = load_model(run / "model", nn.Module)
     if isinstance(model, PictureMaker):
         raise DataError(
@@ -124,7 +129,7 @@ def predict(
     for file, reason in failed.items():
         stderr().print(words(f"skipped {file}: {reason}", style="yellow"))
     if csv is not None and not json:
-        stderr().print(words(f"{len(found)} predictions written to {csv}"))
+        stderr().print(words(f"{counted(len(found), 'prediction')} written to {csv}"))
     if failed:
         raise typer.Exit(1)
 

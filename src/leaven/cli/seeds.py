@@ -22,7 +22,7 @@ from leaven.cli.output import print_json, safe, stdout, words
 from leaven.cli.summary import print_figures, print_health
 from leaven.errors import ConfigError, RunError
 from leaven.job.config import RunConfig
-from leaven.job.folder import check_same, taken, with_whole_paths, write_text
+from leaven.job.folder import check_apart, check_same, taken, with_whole_paths, write_text
 from leaven.plain import read_yaml
 
 KEPT = "seeds.yaml"
@@ -120,6 +120,8 @@ def _prepared(config: RunConfig, seeds: list[int], manner: Manner) -> RunConfig:
             ended = [folder / f"seed-{seed}" / "summary.json" for seed in kept_seeds(folder)]
             raise taken(folder, config, before, all(path.exists() for path in ended))
         check_same(config, before, folder)
+    else:
+        check_apart(config, folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = {"seeds": seeds, "options": config.model_dump(mode="json")}
     write_text(folder / KEPT, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))

@@ -18,7 +18,7 @@ from torch import Tensor
 from leaven.data.dataset import ImageSet
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
-from leaven.plain import counted
+from leaven.plain import brief, counted
 
 
 def hide_labels(images: ImageSet, classes: Sequence[str], per_class: int, seed: int) -> ImageSet:
@@ -42,7 +42,7 @@ def hide_labels(images: ImageSet, classes: Sequence[str], per_class: int, seed: 
     if per_class < 1 or per_class > int(counts[least]):
         raise DataError(
             f"{counted(per_class, 'label')} per class {'is' if per_class == 1 else 'are'} wanted and "
-            f"the class {classes[least]!r} has {int(counts[least])} to learn from.",
+            f"the class {brief(classes[least])} has {int(counts[least])} to learn from.",
             f"from 1 to {counted(int(counts[least]), 'label')} per class",
             "ask for fewer labels per class, or hold out a smaller share for the test.",
         )
@@ -99,7 +99,7 @@ def long_tail(
     for label, (named, unnamed) in enumerate(zip(labelled, others, strict=True)):
         if named + unnamed > counts[label]:
             raise DataError(
-                f"The class {classes[label]!r} is to have {named} labelled and {unnamed} unlabelled "
+                f"The class {brief(classes[label])} is to have {named} labelled and {unnamed} unlabelled "
                 f"items and there are {counts[label]}.",
                 "a class profile that the data can fill",
                 "ask for a smaller head, or hold out a smaller share for the test.",

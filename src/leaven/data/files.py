@@ -87,9 +87,19 @@ def probe(source: Source, name: str = "") -> PictureInfo:
     """
     with _opened(source, name) as image:
         width, height = image.size
-        if "exif" in image.info and image.getexif().get(0x0112, 1) >= 5:
+        if _is_turned(image):
             width, height = height, width
         return PictureInfo(height, width, _is_grey(image))
+
+
+def is_turned(source: Source, name: str = "") -> bool:
+    """Whether the EXIF orientation of a picture swaps its sides when it is shown.
+
+    Raises:
+        PictureError: there is no picture, or its header is not understood.
+    """
+    with _opened(source, name) as image:
+        return _is_turned(image)
 
 
 def decode(
@@ -238,6 +248,10 @@ def open_picture(source: bytes | Path) -> Image.Image:
     if not source.is_file() and source.exists():
         raise IsADirectoryError("not a file")
     return Image.open(source, formats=FORMATS)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return "exif" in image.info and bool(image.getexif().get(0x0112, 1) >= 5)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leaven.errors import DataError
-from leaven.plain import counted
+from leaven.plain import brief, counted
 
 
 def hold_out(
@@ -53,7 +53,7 @@ def _too_few(
 ) -> DataError:
     return DataError(
         f"Holding out {share:g} of {counted(len(labels), 'label')} as {purpose} leaves the class "
-        f"{classes[label]!r}, which has {int((labels == label).sum())}, without a label on one "
+        f"{brief(classes[label])}, which has {int((labels == label).sum())}, without a label on one "
         "side.",
         f"at least one label of each of the {len(classes)} classes to learn from and one in "
         f"the {purpose} set",

@@ -13,11 +13,12 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch import Tensor
 
-from leaven.data.files import open_picture
+from leaven.data.files import is_turned, open_picture
 from leaven.data.sources import Source, SourceList
 from leaven.errors import DataError
 from leaven.labels.boxes import BoxLabels
 from leaven.labels.pixels import VOID
+from leaven.plain import counted
 
 BACKGROUND = "background"
 """The class of the pixels that no annotation covers."""
@@ -132,8 +133,9 @@ def classes_of(stored: NDArray[np.integer], code: MaskCode, name: str) -> NDArra
             f"#{value:06x}" if stored.ndim == 3 else str(value) for value in wrong[:5].tolist()
         ]
         raise DataError(
-            f"The mask {name} has {int((found == _WRONG).sum())} pixels of "
-            f"{len(wrong)} values that are no class: {', '.join(shown)}.",
+            f"The mask {name} has {counted(int((found == _WRONG).sum()), 'pixel')} of "
+            f"{counted(len(wrong), 'value')} that {'is' if len(wrong) == 1 else 'are'} no class: "
+            f"{', '.join(shown)}.",
             code.words,
             "correct the mask or the list of classes; a class called void says nothing.",
         )
@@ -142,14 +144,19 @@ def classes_of(stored: NDArray[np.integer], code: MaskCode, name: str) -> NDArra
 
 def _of_colours(packed: NDArray[np.int64], code: MaskCode, name: str) -> NDArray[np.int16]:
     if code.colours is None:
-        raise DataError(
-            f"The mask {name} is of colours, and nothing says which colour is which class.",
-            "values, a palette, or a classes.json with the colour of each class",
-            'write classes.json: [{"name": "cat", "color": [128, 0, 0]}, ...].',
-        )
+        raise unexplained_colours(name)
     colours, place = np.unique(packed, return_inverse=True)
     classes = [code.colours.get(colour, _WRONG) for colour in colours.tolist()]
     return np.array(classes, dtype=np.int16)[place.reshape(packed.shape)]
+
+
+def unexplained_colours(name: str) -> DataError:
+    """The error where the colours of a mask mean nothing."""
+    return DataError(
+        f"The mask {name} is of colours, and nothing says which colour is which class.",
+        "values, a palette, or a classes.json with the colour of each class",
+        'write classes.json: [{"name": "cat", "color": [128, 0, 0]}, ...].',
+    )
 
 
 class EncodedMaps:
@@ -185,8 +192,25 @@ class EncodedMaps:
         return classes_of(stored, self.code, f"of {name}")
 
 
-def other_size(name: str, found: tuple[int, int], wanted: Sequence[int]) -> DataError:
-    """The error where a mask has another size than its picture."""
+def other_size(
+    name: str, found: tuple[int, int], wanted: Sequence[int], picture: Source = None
+) -> DataError:
+    """The error where a mask has another size than its picture.
+
+    Args:
+        name: what the picture is called.
+        found: height and width of the mask.
+        wanted: those of the picture, as it is shown.
+        picture: where it is, to see whether it is shown turned.
+    """
+    if picture is not None and found == (wanted[1], wanted[0]) and is_turned(picture, name):
+        return DataError(
+            f"The mask of {name} is {found[1]}x{found[0]}; the picture is {wanted[1]}x{wanted[0]} "
+            "as it is shown, for its EXIF orientation turns it.",
+            "masks that lie on their pictures as they are shown",
+            "turn the mask as the orientation turns the picture, or take the orientation out of "
+            "the picture where the mask was drawn on it unturned.",
+        )
     return DataError(
         f"The mask of {name} is {found[1]}x{found[0]}; the picture is {wanted[1]}x{wanted[0]}.",
         "masks of the size of their pictures",

@@ -40,6 +40,9 @@ class Columns:
 
 
 _LONGEST_NUMBER, _SHOWN = 18, 300
+_NOTHING = frozenset(
+    {"nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "?", "-", "unlabelled", "unlabeled"}
+)
 
 PLAIN = Columns()
 """The columns where none is named."""
@@ -74,45 +77,61 @@ class Listing:
 
 
 def model_confidence(
-    said: Sequence[str | None], confidence: Sequence[Any], where: Callable[[int], str]
+    said: Sequence[Any], confidence: Sequence[Any], where: Callable[[int], str]
 ) -> Tensor | None:
     """How sure the model was that gave a label, by the columns ``source`` and ``confidence`` as
     leaven writes them.
 
     Args:
-        said: n, what the column ``source`` says.
+        said: n, what the column ``source`` says, in upper or lower case; nothing is a person.
         confidence: n numbers in [0, 1], or texts of them; 1 where there is nothing.
         where: names a row, for errors.
 
     Returns:
-        (n,) float32, NaN where no model gave the label; None where ``said`` is something else, or
-        where no label is a model's.
+        (n,) float32, NaN where no model gave the label; None where no label is a model's.
 
     Raises:
-        DataError: the confidence of a label of a model is no number in [0, 1].
+        DataError: a source is none that leaven knows, or a confidence is no number in [0, 1].
     """
-    sources = [(one or "").lower() for one in said]
+    sources = [str(one or "").strip().lower() for one in said]
+    _check_sources(sources, said, where)
+    shares = [_share(one, where, row) for row, one in enumerate(confidence)]
     model = Source.MODEL.name.lower()
-    if model not in sources or not {source.name.lower() for source in Source} | {""} >= {*sources}:
+    if model not in sources:
         return None
     return torch.tensor(
-        [
-            _share(confidence[row], where(row)) if one == model else float("nan")
-            for row, one in enumerate(sources)
-        ]
+        [share if one == model else float("nan") for share, one in zip(shares, sources)]
     )
 
 
-def _share(said: Any, where: str) -> float:
+def _check_sources(
+    sources: Sequence[str], said: Sequence[Any], where: Callable[[int], str]
+) -> None:
+    known = [source.name.lower() for source in Source]
+    wrong = [row for row, one in enumerate(sources) if one and one not in known]
+    if not wrong:
+        return
+    words = list(dict.fromkeys(brief(said[row]) for row in wrong))
+    count = f"; {len(wrong)} rows in all have one that is not: {some(words)}"
+    raise DataError(
+        f"{where(wrong[0])} has the source {words[0]}, which is not known"
+        f"{count if len(wrong) > 1 else ''}.",
+        f"{', '.join(known)} or nothing in the column source",
+        "write model where no person looked at the label, and person where one did; rename the "
+        "column where it is about something else.",
+    )
+
+
+def _share(said: Any, where: Callable[[int], str], row: int) -> float:
     try:
         value = 1.0 if said is None or said == "" else float(said)
     except (TypeError, ValueError):
         value = float("nan")
     if not 0 <= value <= 1:
         raise DataError(
-            f"{where} has the confidence {brief(str(said))}.",
+            f"{where(row)} has the confidence {brief(str(said))}.",
             "a number in [0, 1], or nothing",
-            "correct the row, or remove the column source if no model gave the labels.",
+            "correct the row, or rename the column if it is about something else.",
         )
     return value
 
@@ -140,12 +159,25 @@ def alike_notes(classes: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in classes:
         groups.setdefault("".join(name.split()).casefold(), []).append(name)
-    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    alike = [" and ".join(map(brief, group)) for group in groups.values() if len(group) > 1]
     if not alike:
         return []
     return [
         f"Classes whose names differ in upper case or spaces alone are counted apart: {some(alike)}. "
         "Give them one name if they are one class."
+    ]
+
+
+def nothing_notes(classes: Sequence[str]) -> list[str]:
+    """A sentence about class names that often stand for no label, if there are such."""
+    names = [repr(name) for name in classes if name.strip().lower() in _NOTHING]
+    if not names:
+        return []
+    one = len(names) == 1
+    return [
+        f"{some(names)} {'counts as a class' if one else 'count as classes'} like any other. If "
+        f"{'it stands' if one else 'they stand'} for no label, leave the cell empty, or put the "
+        "pictures into the folder unlabelled."
     ]
 
 
@@ -169,7 +201,12 @@ def absent_note(classes: Sequence[str], there: Tensor) -> list[str]:
     return [f"Nothing in the pictures is of the class {some(absent)}."] if absent else []
 
 
-def allowed_unreadable(count: int, share: float) -> int:
-    """How many of ``count`` pictures may be unreadable: the larger of ``share * count`` and
-    min(3, count // 10), but at least one; none where the share is 0."""
-    return 0 if share == 0 else max(1, min(3, count // 10), int(share * count))
+def allowed_unreadable(count: int, share: float | None) -> int:
+    """How many of ``count`` pictures may be unreadable: ``share * count`` and no more.
+
+    Where nobody said a share (None): the larger of 1 % and min(3, count // 10), but at least one.
+    """
+    if share is None:
+        return max(1, min(3, count // 10), count // 100)
+    # 0.29 * 100 is a little less than 29.
+    return int(round(share * count, 6))

@@ -73,13 +73,14 @@ class Manner:
     """How pictures are loaded.
 
     Attributes:
-        max_unreadable: the share of pictures that may be unreadable, in [0, 1].
+        max_unreadable: the share of pictures that may be unreadable, in [0, 1]; when None 1 %, and
+            in small data a few more: see ``allowed_unreadable``.
         memory_limit: bytes for decoded pictures; half of the free memory when None.
         progress: called as headers are read and pictures decoded.
         channels: of the decoded pictures, 1 or 3; when None 1 where all pictures are grey, else 3.
     """
 
-    max_unreadable: float = 0.01
+    max_unreadable: float | None = None
     memory_limit: int | None = None
     progress: Progress | None = None
     channels: int | None = None
@@ -120,8 +121,8 @@ def load(
     Channels: 1 when all pictures are grey, else 3. Size: ``image_size``; else the pictures' own
     when they all have one with sides of at most 96; else 64. See ``decode`` for how it is reached.
 
-    Unreadable pictures are left out and named in the notes, up to the larger of
-    ``max_unreadable * n`` and min(3, n // 10), but at least one; none where it is 0.
+    Unreadable pictures are left out and named in the notes, up to what ``allowed_unreadable`` says
+    for the ``max_unreadable`` of ``manner``.
 
     Args:
         listing: n pictures.
@@ -280,7 +281,8 @@ def _pictures(
         infos[item] = probe(listing.sources[item], listing.names[item])
 
     _each(range(count), look, failed, lambda done: report(done, 2 * count))
-    _refuse(listing, failed, allowed)
+    if len(failed) == count:
+        _refuse(listing, failed, allowed)
 
     readable = [info for info in infos if info is not None]
     sizes = torch.tensor([(info.height, info.width) for info in readable])

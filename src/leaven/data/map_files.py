@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from leaven.data.annotated_listing import LabelMaps
+from leaven.data.faults import Faults
 from leaven.data.files import pool
 from leaven.data.pixels import MemoryPixels, Pixels
 from leaven.data.placement import placed_map
@@ -121,7 +122,7 @@ class FileMaps:
         """(b, 1, H, W) uint8, the maps at ``index`` (b,).
 
         Raises:
-            DataError: one of them cannot be read.
+            DataError: some of them cannot be read.
         """
         stored = torch.full((len(index), 1, *self._shape), VOID, dtype=torch.uint8)
 
@@ -131,8 +132,11 @@ class FileMaps:
                 stored[row, 0] = placed_map(torch.from_numpy(found), self._shape)
 
         wanted = self.items[index.cpu()].tolist()
-        for _ in pool().map(fill, range(len(wanted)), wanted):
-            pass
+        faults = Faults()
+        for filled in [pool().submit(fill, row, item) for row, item in enumerate(wanted)]:
+            with faults:
+                filled.result()
+        faults.check()
         return stored
 
     def subset(self, index: Tensor) -> FileMaps:

@@ -13,11 +13,18 @@ from leaven.data.dataset import Data, ImageSet
 from leaven.data.embedded import DIGITS, digits
 from leaven.data.evidence import hide_labels
 from leaven.data.holdout import hold_out
-from leaven.data.listing import Columns, Listing, alike_notes, model_note, some
+from leaven.data.listing import (
+    Columns,
+    Listing,
+    alike_notes,
+    model_note,
+    nothing_notes,
+    some,
+)
 from leaven.data.loading import Loaded, Manner, load
 from leaven.errors import DataError
 from leaven.labels.classes import UNKNOWN
-from leaven.plain import counted
+from leaven.plain import brief, counted
 
 _EXPERIMENT_TEST_SHARE = 0.3
 _TEST_SHARE = 0.2
@@ -38,7 +45,7 @@ def open_data(
     val_share: float = 0.0,
     calibration: Calibration | None = None,
     flip: bool | None = None,
-    max_unreadable: float = 0.01,
+    max_unreadable: float | None = None,
     memory_limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Data:
@@ -75,7 +82,8 @@ def open_data(
             ``take_calibration``.
         flip: whether a mirrored picture shows the same class. When None, true for colour and
             false for grey pictures, which are often signs that change their meaning.
-        max_unreadable: the share of unreadable pictures that is skipped, in [0, 1].
+        max_unreadable: the share of unreadable pictures that is skipped, in [0, 1]; when None 1 %,
+            and in small data a tenth, up to three pictures, but always one.
         memory_limit: bytes of decoded pictures to keep in memory; half of the free memory when
             None. More are decoded when they are wanted.
         progress: called with the steps done and the steps in all.
@@ -132,7 +140,7 @@ class _Division:
 
     def __init__(self, loaded: Loaded, classes: tuple[str, ...], seed: int) -> None:
         self.classes, self.seed = classes, seed
-        self.notes = [*loaded.notes, *alike_notes(classes)]
+        self.notes = [*loaded.notes, *alike_notes(classes), *nothing_notes(classes)]
         by_model = int(loaded.images.by_model.sum())
         if by_model:
             self.notes.append(model_note(by_model))
@@ -183,7 +191,7 @@ class _Division:
         if int(counts[least]) >= needed:
             return True
         self.notes.append(
-            f"No test pictures were held out: the class {self.classes[least]!r} has "
+            f"No test pictures were held out: the class {brief(self.classes[least])} has "
             f"{counted(int(counts[least]), 'label')}{self._of_people}, and {needed} per class are "
             "needed to spare some."
         )
@@ -233,8 +241,8 @@ def in_classes(listing: Listing, classes: tuple[str, ...]) -> Listing:
     if foreign:
         raise DataError(
             f"{listing.name} has labels of the {'class' if len(foreign) == 1 else 'classes'} "
-            f"{some([repr(name) for name in foreign])}.",
-            "labels of " + ", ".join(classes),
+            f"{some([brief(name) for name in foreign])}.",
+            "labels of " + some([brief(name) for name in classes], 20),
             "rename the labels as the trained model calls them, or use a model of these classes.",
         )
     # The place after the last stands for unknown: it is what -1 points to.
@@ -250,7 +258,7 @@ def _of_split(loaded: Loaded, split: str) -> torch.Tensor:
 def _check_classes(listing: Listing) -> None:
     if len(listing.classes) >= 2:
         return
-    found = f"only the class {listing.classes[0]!r}" if listing.classes else "no label at all"
+    found = f"only the class {brief(listing.classes[0])}" if listing.classes else "no label at all"
     raise DataError(
         f"{listing.name} has {found}.",
         "at least two classes with a label each",
@@ -265,7 +273,7 @@ def _check_labels(train: ImageSet, classes: tuple[str, ...]) -> None:
         return
     one = len(empty) == 1
     raise DataError(
-        f"The {'class' if one else 'classes'} {', '.join(map(repr, empty))} "
+        f"The {'class' if one else 'classes'} {some([brief(name) for name in empty], 20)} "
         f"{'has' if one else 'have'} no labelled picture to learn from.",
         "at least one readable labelled picture of each class",
         "label a few pictures of it, or remove the class.",

@@ -116,7 +116,7 @@ def find_listing(
     task: Task,
     annotations: Path | None,
     seed: int,
-    max_unreadable: float,
+    max_unreadable: float | None,
 ) -> AnnotatedListing:
     """What lies at ``source``, before anything is decoded; see ``open_annotated``."""
     if source is None or source == SCENES:
@@ -137,7 +137,13 @@ def _divided(
     division.take_test(test_share, experiment=experiment)
     whole = division.train
     if labelled is not None:
-        division.train = keep_labelled(whole, labelled, division.seed, len(listing.classes))
+        division.train = keep_labelled(
+            whole,
+            labelled,
+            division.seed,
+            len(listing.classes),
+            held_out=0 if division.test is None else len(division.test),
+        )
     division.take_calibration(whole)
     division.take_val(val_share)
     labels = division.train.labels
@@ -158,12 +164,15 @@ def _divided(
 
 
 def _check_boxes(labels: BoxLabels, name: str) -> None:
-    if len(labels.boxes):
+    if not bool(labels.crowd.all()):
         return
+    crowds = len(labels.boxes)
+    but = f" but {counted(crowds, 'crowd')}, which {'is' if crowds == 1 else 'are'} not learnt from"
     raise DataError(
-        f"There is no box in the {int(labels.known.sum())} labelled pictures of {name} to learn "
-        "from.",
-        "something in at least one of them",
+        f"There is no box in the {counted(int(labels.known.sum()), 'labelled picture')} of {name} to "
+        f"learn from{but if crowds else ''}.",
+        "something in at least one of them"
+        + (" that is no crowd (iscrowd, difficult)" if crowds else ""),
         "check that the annotations are those of these pictures; a picture that is listed without "
         "a box counts as looked at and empty.",
     )
@@ -262,19 +271,29 @@ class Division(Generic[T]):
         return held_out
 
 
-def keep_labelled(images: ImageSet[T], count: int, seed: int, num_classes: int) -> ImageSet[T]:
+def keep_labelled(
+    images: ImageSet[T], count: int, seed: int, num_classes: int, held_out: int = 0
+) -> ImageSet[T]:
     """The same pictures, of which ``count`` keep their labels; those of the others are truth alone.
 
     Rare classes are looked after first: see ``stratified_pictures``.
+
+    Args:
+        images: the pictures to learn from.
+        count: how many.
+        seed: of the choice.
+        num_classes: K.
+        held_out: the labelled pictures that are test pictures, for errors.
 
     Raises:
         DataError: fewer pictures than that are labelled.
     """
     known = images.known.nonzero().squeeze(1)
     if len(known) < count:
+        beside = f" beside the {held_out} held out for test" if held_out else ""
         raise DataError(
-            f"{counted(len(known), 'picture')} {'is' if len(known) == 1 else 'are'} labelled, and {count} "
-            "are to stay so.",
+            f"{counted(len(known), 'picture')} {'is' if len(known) == 1 else 'are'} labelled{beside}, "
+            f"and {count} are to stay so.",
             f"a number from 1 to {len(known)}",
             "keep fewer.",
         )

@@ -24,6 +24,7 @@ from leaven.data.dataset import ImageSet
 from leaven.data.encoded import encoded
 from leaven.data.file_names import FreeNames, first_as_code, safe_part
 from leaven.data.listing import SPLITS
+from leaven.data.readers.folder import SOURCES
 from leaven.errors import DataError
 from leaven.labels.classes import ClassLabels, Source
 
@@ -58,6 +59,9 @@ def write_folder(
     that a file system does not take are written as ``%`` and their code; see
     ``leaven.data.file_names``.
 
+    A folder says nothing of who labelled its pictures: where a model did, ``label-sources.csv``
+    beside the class folders lists these pictures, with the columns file, source and confidence.
+
     Args:
         folder: where; it must be empty or not yet there.
         images: n items.
@@ -77,16 +81,31 @@ def write_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         whole = Path(made) / folder.name
-        free = FreeNames()
+        free, names = FreeNames(), []
         for place in {places[label] for label in chosen}:
             (whole / place).mkdir(parents=True)
         for item, label in enumerate(chosen):
             content, suffix = encoded_picture(images, item)
-            name = _file_name(free, places[label], images.names[item], suffix)
-            (whole / name).write_bytes(content)
+            names.append(_file_name(free, places[label], images.names[item], suffix))
+            (whole / names[-1]).write_bytes(content)
+        _write_sources(whole / SOURCES, names, labels)
         if folder.exists():
             folder.rmdir()
         whole.rename(folder)
+
+
+def _write_sources(path: Path, names: Sequence[str], labels: ClassLabels) -> None:
+    model = (labels.accepted & (labels.source == int(Source.MODEL))).nonzero().flatten().tolist()
+    if not model:
+        return
+    confidence = labels.confidence.tolist()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "source", "confidence"])
+        writer.writerows(
+            [written_cell(names[item]), Source.MODEL.name.lower(), f"{confidence[item]:.6g}"]
+            for item in model
+        )
 
 
 def write_csv(

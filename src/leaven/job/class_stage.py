@@ -122,8 +122,9 @@ def _nothing_accepted(labels: ClassLabels) -> list[dict[str, str]]:
     """A finding where no item has an accepted label at the end."""
     if len(labels) == 0 or bool(labels.accepted.any()):
         return []
+    none = "The one label is not" if len(labels) == 1 else f"None of the {len(labels)} labels is"
     text = (
-        f"None of the {len(labels)} labels is accepted: the surest has a confidence of "
+        f"{none} accepted: the surest has a confidence of "
         f"{float(labels.confidence.max()):.2f}. Train longer, label more, or lower the threshold."
     )
     return [{"level": "warning", "code": "nothing-accepted", "text": text}]

@@ -137,7 +137,13 @@ class RunConfig(BaseModel):
         None, description="side of the pictures, or HEIGHTxWIDTH such as 120x160"
     )
     flip: bool | None = Field(None, description="whether a mirrored picture shows the same class")
-    max_unreadable: float = Field(0.01, ge=0, le=1, description="share of bad pictures to skip")
+    max_unreadable: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of unreadable pictures to skip; when not set 1 %, and in small data one in "
+        "ten up to three, but always one",
+    )
     features: str | None = Field(
         None,
         description="learn from what a frozen backbone says of each picture, found once: pixels, "

@@ -13,7 +13,7 @@ from leaven.data.embedded_scenes import SCENES
 from leaven.data.picture_tags import MAPS
 from leaven.errors import RunError
 from leaven.job.config import RunConfig
-from leaven.job.output_paths import check_folder
+from leaven.job.output_paths import check_folder, check_outside
 from leaven.methods import find_method
 
 LEAST_FREE = 200 * 2**20
@@ -40,6 +40,7 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
             f"There is no run in {folder}.", "a folder with config.yaml", "start without --resume"
         )
     else:
+        check_apart(config, folder)
         check_folder(folder, "run of leaven", ())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,16 @@ def prepare(config: RunConfig, *, resume: bool) -> tuple[RunConfig, Path]:
             "choose another --out",
         ) from error
     return config, folder
+
+
+def check_apart(config: RunConfig, folder: Path) -> None:
+    """Refuses a new run inside the folder of its own data.
+
+    Raises:
+        RunError: it would be there.
+    """
+    if config.data not in (DIGITS, SCENES):
+        check_outside(folder, Path(config.data))
 
 
 def default_folder(config: RunConfig, *, resume: bool, ending: str | None = None) -> Path:

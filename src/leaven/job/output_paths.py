@@ -36,6 +36,20 @@ def check_folder(
         )
 
 
+def check_outside(folder: Path, data: Path, option: str = "--out") -> None:
+    """Refuses a folder that lies in the folder ``data``: its pictures would be read as data.
+
+    Raises:
+        RunError: it does.
+    """
+    if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
+        raise RunError(
+            f"{folder} lies inside the data, {data}.",
+            "a folder outside the data, so that what is written there is not read as data",
+            f"choose another {option}; nothing was changed",
+        )
+
+
 def check_file(path: Path, option: str = "--out") -> None:
     """Whether a file can be written at ``path``, in place of one that is there.
 

@@ -202,7 +202,7 @@ def build_other(name: str, build: Callable[[], nn.Module], published: str | None
     try:
         return build()
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if published is None:
             raise ModelError(
                 f"The model {name!r} cannot be built: {reason}.",
@@ -223,7 +223,7 @@ def feature_width(name: str, model: nn.Module, shape: tuple[int, ...]) -> int:
         with torch.no_grad():
             features = model.eval()(torch.zeros(1, *shape))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise ModelError(
             f"The model {name!r} does not take pictures of {shape[1]}x{shape[2]} pixels: {reason}.",
             "pictures of the size the model was made for",

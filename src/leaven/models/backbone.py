@@ -9,9 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from leaven.errors import ModelError
+from leaven.errors import ModelError, nearest
 from leaven.models.adapters import AdaptedEncoder
-from leaven.models.build import PIXELS, STACKED, build_encoder, is_small_net, load_encoder
+from leaven.models.build import (
+    PIXELS,
+    STACKED,
+    build_encoder,
+    is_small_net,
+    load_encoder,
+    model_names,
+)
 from leaven.models.classifier import Classifier, ModelSpec, channels, normalised
 from leaven.models.files import DESCRIPTION, load_model
 from leaven.models.stacked import Stacked
@@ -103,7 +110,7 @@ def load_backbone(
             f"There is no backbone {name!r}.",
             "pixels, timm:NAME, torchvision:NAME, openclip:NAME, a small net with --weights, or "
             "the folder of a run",
-            "Check the name; `leaven run --help` has examples.",
+            nearest(name, [PIXELS, *model_names()]),
         )
     if weights is None and ":" not in name:
         raise ModelError(

@@ -16,7 +16,7 @@ Schedule = Literal["constant", "cosine", "cosine-7/16", "inverse", "poly", "step
 class Recipe(BaseModel):
     """How weights are moved. The learning rate at progress p in [0, 1] is ``lr * factor(p)``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="the update rule")
     lr: float = Field(0.03, gt=0, description="the highest learning rate")

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
 from leaven.data.annotated_listing import TASKS, Task
+from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
 from leaven.data.readers.segments import run_of_segment
 from leaven.errors import DataError, LeavenError
@@ -79,6 +80,10 @@ def test_an_annotation_that_cannot_be(tmp_path: Path, part: str, value: Any, wor
         ([[1, 2, 3, 4]], "2 corners"),
         ([[1, 2, 3, 4, 5, 6, 7]], "7 numbers"),
         ([[1, 2, 3, 4, 5, 1e9]], "corner at 1e"),
+        (
+            [[40, 2, 50, 2, 50, 9]],
+            r"polygon within \(40, 2, 50, 9\) .* outside its picture of 30x20",
+        ),
         ({"size": [30, 20], "counts": [600]}, r"size \[30, 20\]"),
         ({"size": [20, 30], "counts": [601]}, "601 pixels"),
         ({"size": [20, 30], "counts": [-1, 601]}, "below zero"),
@@ -149,7 +154,9 @@ def test_a_picture_in_two_coco_files(tmp_path: Path) -> None:
         ("2 0.5 0.5 1 1", "Line 1 of .*class 2"),
         ("-1 0.5 0.5 1 1", "Line 1 of .*class -1"),
         ("0.5 0.5 0.5 1 1", "Line 1 of .*class 0.5"),
-        ("0 5 0.5 1 1", "Line 1 of .*30x20|Line 1 of"),
+        ("0 1.8 0.5 0.4 1", "Line 1 of .*outside its picture of 30x20"),
+        ("0 15 0.5 10 1", "Line 1 of .*number 15 .*pixels"),
+        ("0 15 10 20 10 20 15", "Line 1 of .*number 20 .*pixels"),
         ("0 0.5 0.5 0.1 0.1 7", "Line 1 of .*confidence 7"),
     ],
 )
@@ -200,7 +207,7 @@ def voc_object(name: str, box: str) -> str:
         (xml(voc_object("cat", "1 1 x 5")), "Object 1 of .*'x'"),
         (xml(voc_object("cat", "1 1 5")), "Object 1 of .*ymax None"),
         (xml(voc_object("cat", "20 20 5 5")), r"Object 1 of .*a\.xml .*\(20, 20, 5, 5\)"),
-        (xml(voc_object("cat", "50 1 60 5")), r"Object 1 of .*\(50, 1, 60, 5\)"),
+        (xml(voc_object("cat", "50 1 60 5")), r"Object 1 of /.*/a\.xml .*\(50, 1, 60, 5\)"),
         (xml(voc_object("", "1 1 5 5")), r"a\.xml has an object without a name"),
         (xml("<object><name>cat</name></object>"), "no bndbox"),
         (
@@ -244,7 +251,7 @@ def test_masks_that_do_not_belong_to_their_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
-        (np.full(SIZE, 3, np.uint8), "600 pixels of 1 values that are no class: 3"),
+        (np.full(SIZE, 3, np.uint8), "600 pixels of 1 value that is no class: 3"),
         (np.full(SIZE, 300, np.uint16), "no class: 300"),
         (np.full((*SIZE, 3), [1, 2, 3], np.uint8), "of colours"),
     ],
@@ -303,6 +310,81 @@ def test_ids_in_quotes_are_to_be_numbers(tmp_path: Path, key: str) -> None:
     assert "numbers, without quotes" in caught.value.do
 
 
+def test_all_annotations_that_cannot_be_are_counted(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    content = good()
+    outside = {**content["annotations"][0], "bbox": [40, 2, 6, 6]}
+    content["annotations"] += [{**outside, "id": row} for row in range(2, 9)]
+    content["annotations"] += [{**outside, "id": 9, "category_id": 7}]
+    put(tmp_path / "train.json", content)
+    with pytest.raises(DataError, match="7 faults of one kind") as caught:
+        read_annotated(tmp_path, "detection")
+    lines = caught.value.found.split("\n")
+    assert len(lines) == 8 and all(f"annotation {row + 1} " in lines[row] for row in range(1, 6))
+    assert lines[6] == "and 2 more."
+    assert "of another kind: The annotation 9 " in lines[7]
+
+
+def test_all_lines_objects_and_instances_that_cannot_be_are_counted(tmp_path: Path) -> None:
+    for name in "abc":
+        photo(tmp_path / f"yolo/images/{name}.jpg")
+        put(tmp_path / f"yolo/labels/{name}.txt", "0 0.5 0.5 0.1 0.1\n0 1.8 0.5 0.1 0.1\n")
+        photo(tmp_path / f"voc/JPEGImages/{name}.jpg")
+        put(tmp_path / f"voc/Annotations/{name}.xml", xml(voc_object("cat", "50 1 60 5"), ""))
+        photo(tmp_path / f"maps/images/{name}.jpg")
+        save(tmp_path / f"maps/instances/{name}.png", np.ones((5, 5), np.uint8))
+    found = {
+        "yolo": "3 faults .*Line 2 of .*a.txt.*Line 2 of .*b.txt.*Line 2 of .*c.txt",
+        "voc": "3 faults .*Object 1 of .*a.xml.*Object 1 of .*c.xml",
+        "maps": "3 faults .*mask of a.jpg is 5x5.*mask of c.jpg is 5x5",
+    }
+    for folder, words in found.items():
+        task: Task = "instance" if folder == "maps" else "detection"
+        refused(tmp_path / folder, f"(?s){words}", task)
+
+
+def test_all_masks_that_cannot_be_are_counted(tmp_path: Path) -> None:
+    put(tmp_path / "classes.txt", "cat\ndog\n")
+    for name in "abcdefgh":
+        photo(tmp_path / f"images/{name}.jpg")
+        save(tmp_path / f"masks/{name}.png", np.full(SIZE, 7 * (name < "h"), np.uint8))
+    with pytest.raises(DataError, match="(?s)7 faults .*images/a.jpg.*images/e.jpg.*and 2 more"):
+        open_annotated(tmp_path, "segmentation")
+    for name in "bcd":
+        save(tmp_path / f"masks/{name}.png", np.zeros((4, 4), np.uint8))
+    refused(tmp_path, "(?s)3 faults .*b.jpg is 4x4.*d.jpg is 4x4", "segmentation")
+
+
+def turned_photo(file: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (SIZE[1], SIZE[0]), (9, 90, 200)).save(file, exif=exif)
+
+
+def test_what_was_drawn_on_a_picture_before_it_was_turned(tmp_path: Path) -> None:
+    turned_photo(tmp_path / "masks/images/a.jpg")
+    put(tmp_path / "masks/classes.txt", "cat\ndog\n")
+    save(tmp_path / "masks/masks/a.png", np.zeros(SIZE, np.uint8))
+    turned_photo(tmp_path / "coco/a.jpg")
+    put(tmp_path / "coco/train.json", good())
+    turned_photo(tmp_path / "voc/a.jpg")
+    put(tmp_path / "voc/a.xml", xml("<size><width>30</width><height>20</height></size>"))
+    cases: list[tuple[str, Task]] = [
+        ("masks", "segmentation"), ("coco", "detection"), ("voc", "detection"),
+    ]  # fmt: skip
+    for folder, task in cases:
+        with pytest.raises(DataError, match="30x20; the picture is 20x30 .* EXIF") as caught:
+            read_annotated(tmp_path / folder, task)
+        assert "turn the" in caught.value.do and "scale" not in caught.value.do
+    save(tmp_path / "masks/masks/a.png", np.zeros(SIZE[::-1], np.uint8))
+    assert len(read_annotated(tmp_path / "masks", "segmentation")) == 1
+    save(tmp_path / "masks/masks/a.png", np.zeros((20, 20), np.uint8))
+    with pytest.raises(DataError, match="is 20x20; the picture is 20x30") as caught:
+        read_annotated(tmp_path / "masks", "segmentation")
+    assert "scale the mask" in caught.value.do
+
+
 def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     photo(tmp_path / "outside/b.jpg")
     photo(tmp_path / "data/images/a.jpg")
@@ -318,8 +400,9 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
 
 def test_nothing_or_too_much_to_read(tmp_path: Path) -> None:
     refused(tmp_path / "none", "no file or folder")
-    refused(tmp_path, "no annotation for detection")
+    refused(tmp_path, "no picture in")
     photo(tmp_path / "a.jpg")
+    refused(tmp_path, "no annotation for detection")
     refused(tmp_path / "a.jpg", "unknown kind")
     put(tmp_path / "train.json", good())
     put(tmp_path / "a.xml", xml(""))

@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 from tests.data.annotated_cases import save
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.listing import allowed_unreadable
 from leaven.data.loading import Manner, load_maps
 from leaven.data.open_annotated import open_annotated
 from leaven.data.readers.annotated import read_annotated
@@ -198,8 +199,8 @@ def test_boxes_that_leave_the_picture_are_clipped_and_empty_ones_left_out(tmp_pa
     found = read_annotated(tmp_path, "detection")
     assert [row[1] for row in rows(found)] == [[0, 4, WIDTH, 10], [0, 0, WIDTH, HEIGHT]]
     assert found.notes == (
-        "1 box left its picture and was clipped: Object 1 of Annotations/a.xml.",
-        "1 box has no area and was left out: Object 2 of Annotations/a.xml.",
+        f"1 box left its picture and was clipped: Object 1 of {tmp_path}/Annotations/a.xml.",
+        f"1 box has no area and was left out: Object 2 of {tmp_path}/Annotations/a.xml.",
     )
 
 
@@ -385,6 +386,30 @@ def test_as_many_pictures_as_asked_may_be_unreadable(tmp_path: Path) -> None:
     assert "at most 0" in caught.value.expected
 
 
+@pytest.mark.parametrize(
+    ("count", "share", "wanted"),
+    [
+        (12, None, 1), (30, None, 3), (2000, None, 20), (4, None, 1),
+        (12, 0.001, 0), (12, 0.01, 0), (100, 0.29, 29), (12, 0.5, 6), (12, 0.0, 0), (3, 1.0, 3),
+    ],
+)  # fmt: skip
+def test_a_share_of_unreadable_pictures_that_somebody_set_is_kept(
+    count: int, share: float | None, wanted: int
+) -> None:
+    assert allowed_unreadable(count, share) == wanted
+
+
+def test_one_unreadable_picture_is_more_than_a_thousandth(tmp_path: Path) -> None:
+    photo(tmp_path, *(f"images/{name}.jpg" for name in "abcdefghijk"))
+    (tmp_path / "images/l.png").write_bytes(b"\x89PNG")
+    for name in "abcdefghijkl":
+        yolo_label(tmp_path, f"labels/{name}.txt", "0 0.5 0.5 0.5 0.5")
+    assert len(open_annotated(tmp_path, "detection").train) == 11
+    with pytest.raises(DataError, match="1 of 12 pictures .*l.png") as caught:
+        open_annotated(tmp_path, "detection", manner=Manner(0.001))
+    assert "at most 0" in caught.value.expected
+
+
 def test_a_long_picture_and_an_unreadable_one_are_noted(tmp_path: Path) -> None:
     photo(tmp_path, "images/a.jpg")
     save(tmp_path / "images/long.png", Image.new("L", (300, 4)))
@@ -406,8 +431,43 @@ def test_pictures_without_a_box_teach_nothing(tmp_path: Path, task: Task) -> Non
         save(tmp_path / "instances/a.png", mask(0))
     else:
         write_json(tmp_path / "train.json", coco_of({1: "a.jpg", 2: "b.jpg"}, []))
-    with pytest.raises(DataError, match="no box in the . labelled pictures"):
+    with pytest.raises(DataError, match="no box in the . labelled picture"):
         open_annotated(tmp_path, task)
+
+
+def test_crowds_alone_teach_nothing(tmp_path: Path) -> None:
+    photo(tmp_path, "images/a.jpg", "images/b.jpg")
+    crowd = {"image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "iscrowd": 1}
+    write_json(tmp_path / "train.json", coco_of({1: "a.jpg", 2: "b.jpg"}, [crowd, crowd]))
+    with pytest.raises(DataError, match="no box in the 2 labelled pictures .* but 2 crowds") as got:
+        open_annotated(tmp_path, "detection")
+    assert "no crowd" in got.value.expected
+    one = {**crowd, "iscrowd": 0}
+    write_json(tmp_path / "train.json", coco_of({1: "a.jpg", 2: "b.jpg"}, [crowd, one]))
+    assert len(open_annotated(tmp_path, "detection").labelled) == 2
+
+
+def test_too_many_labels_to_keep_are_told_with_those_held_out(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        photo(tmp_path, f"images/{name}.jpg")
+        save(tmp_path / f"masks/{name}.png", mask(0, 1))
+    with pytest.raises(DataError, match="6 pictures are labelled beside the 2 held out for test"):
+        open_annotated(tmp_path, "segmentation", labelled=99)
+
+
+@pytest.mark.parametrize("listed", ["ImageSets/Main/val.txt", "val.txt"])
+def test_pictures_that_no_list_names_are_noted(tmp_path: Path, listed: str) -> None:
+    photo(tmp_path, *(f"JPEGImages/{name}.jpg" for name in "abc"))
+    for name in "abc":
+        voc_file(tmp_path, name, voc_object("dog", 1, 1, 5, 5))
+    assert read_annotated(tmp_path, "detection").notes == ()
+    (tmp_path / listed).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / listed).write_text("a\n")
+    found = read_annotated(tmp_path, "detection")
+    assert found.splits == ["val", "train", "train"]
+    assert found.notes == (
+        "2 pictures are in no list of a split and count as train: JPEGImages/b.jpg, JPEGImages/c.jpg.",
+    )
 
 
 def test_classes_of_nothing_are_noted(tmp_path: Path) -> None:

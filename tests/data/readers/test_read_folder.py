@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from leaven.data.readers import read
@@ -95,5 +97,47 @@ def test_a_task_that_was_forgotten_is_named(make_folder, folders, task):
     with pytest.raises(DataError) as caught:
         read(root)
     assert caught.value.do.startswith(f"add --task {task} ")
-    make_folder({"cats/c.png": None, "train/cats/c.png": None})
+    make_folder({(PurePosixPath(folders[0]).parent / "cats/c.png").as_posix(): None})
     assert "cats" in read(root).classes
+
+
+@pytest.mark.parametrize(
+    ("files", "found", "do"),
+    [
+        (
+            ["train/cat/1.png", "val/cat/1.png", "tset/cat/1.png", "unlabelled/1.png"],
+            "has the folders train, val beside 'tset', which is no split",
+            "rename 'tset' to test",
+        ),
+        (
+            ["cat/1.png", "dog/1.png", "Train/cat/1.png"],
+            "has the folder Train beside 'cat', 'dog', which are no splits",
+            "move them into a split",
+        ),
+        (["train/1.png", "test/1.png", "more/1.png"], "test, train beside 'more'", "called test"),
+    ],
+)
+def test_splits_beside_other_folders_are_no_classes(make_folder, files, found, do):
+    root = make_folder(dict.fromkeys(files))
+    with pytest.raises(DataError) as caught:
+        read(root)
+    assert found in caught.value.found
+    assert do in caught.value.do and "class folders" in caught.value.expected
+    assert len(read(root, need_labels=False).names) == len(files)
+
+
+def test_a_table_beside_the_classes_says_which_labels_a_model_gave(make_folder):
+    files = dict.fromkeys(["cat/1.png", "dog/1.png", "dog/2.png"])
+    table = b"file,source,confidence\ncat/1.png,model,0.75\ndog/3.png,model,0.5\n"
+    root = make_folder(files | {"label-sources.csv": table})
+    listing = read(root)
+    assert listing.model_confidence.isnan().tolist() == [False, True, True]
+    assert listing.model_confidence[0] == 0.75 and "1 picture of" in listing.notes[0]
+    deep = make_folder({f"train/{name}": None for name in files}, "deep")
+    (deep / "train" / "label-sources.csv").write_bytes(table.replace(b"dog/3", b"dog/2"))
+    listing = read(deep)
+    assert listing.model_confidence.isnan().tolist() == [False, True, False]
+    assert listing.notes == ()
+    (root / "label-sources.csv").write_text("file,origin\ncat/1.png,web\n")
+    with pytest.raises(DataError, match="label-sources.csv has the columns"):
+        read(root)

@@ -58,12 +58,18 @@ def test_labels_without_class_names(write, labels, classes, expected):
     assert listing.classes == classes and listing.labels.tolist() == expected
 
 
-def test_columns_of_splits_and_sources_of_other_words_are_passed_over(write):
+def test_columns_of_splits_and_sources(write):
     said = read(write(["x", "y", "x"], split=["test", None, "val"], source=["person", "model", ""]))
     assert said.splits == ["test", "train", "val"]
     assert said.model_confidence.isnan().tolist() == [True, False, True]
-    other = read(write(["x", "y"], split=["test", "fold 3"], source=["model", "camera"]))
+    other = read(write(["x", "y"], split=["test", "fold 3"]))
     assert other.splits == ["train", "train"] and other.model_confidence is None
+    for source, words in (
+        (["Model", "robot"], "pets/000001 has the source 'robot'"),
+        ([2, 1], "2 rows"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read(write(["x", "y"], source=source))
 
 
 def test_labels_of_a_model_keep_its_confidence(write):
@@ -71,6 +77,8 @@ def test_labels_of_a_model_keep_its_confidence(write):
     assert said.model_confidence[1] == 0.75
     with pytest.raises(DataError, match="has the confidence '7.0'"):
         read(write(["x", "y"], source=["person", "model"], confidence=[1.0, 7.0]))
+    with pytest.raises(DataError, match="has the confidence '-3.0'"):
+        read(write(["x", "y"], confidence=[None, -3.0]))
 
 
 def test_names_of_labels_in_the_order_of_the_schema(write):

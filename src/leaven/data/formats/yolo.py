@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from leaven.data.formats.folder import (
     written,
 )
 from leaven.data.formats.outlines import outline
+from leaven.data.listing import some
 from leaven.labels.boxes import BoxLabels
 
 _DIGITS = 12
@@ -31,7 +33,7 @@ def write_yolo(folder: Path, listing: AnnotatedListing, *, every: bool = False) 
     corners of one polygon, which pycocotools fills to the same mask. A picture of which nothing is
     known has no text file, one with nothing in it an empty one. Splits are lists of pictures,
     ``train.txt`` and so on. There is no place for scores, weights and sources, nor for crowds,
-    which are left out.
+    which are left out; a picture of crowds alone has no text file, for it is not empty.
 
     Args:
         folder: where; it must be empty or not yet there.
@@ -42,15 +44,24 @@ def write_yolo(folder: Path, listing: AnnotatedListing, *, every: bool = False) 
         DataError: the folder is not empty, or the listing has label maps.
     """
     labels = chosen_boxes(listing, every=every)
-    notes = []
+    notes, known = [], listing.known.cpu()
     if crowds := int(labels.crowd.sum()):
-        notes.append(f"YOLO has no crowds; {crowds} were left out.")
-        labels = labels.keep(~labels.crowd)
+        notes.append(f"YOLO has no crowds; {crowds} {'was' if crowds == 1 else 'were'} left out.")
+        kept = labels.keep(~labels.crowd)
+        alone = (labels.counts > 0) & (kept.counts == 0)
+        if names := [listing.names[item] for item in alone.nonzero().squeeze(1).tolist()]:
+            said = (
+                "picture of crowds alone has"
+                if len(names) == 1
+                else "pictures of crowds alone have"
+            )
+            notes.append(f"{len(names)} {said} no text file: {some(names)}.")
+        labels, known = kept, known & ~alone
     with new_folder(folder) as whole:
         places = write_pictures(listing, whole / "images")
         (whole / "labels").mkdir()
         for item, rows in enumerate(per_picture(labels)):
-            if not bool(listing.known[item]):
+            if not bool(known[item]):
                 continue
             height, width = listing.sizes[item].tolist()
             lines = [_line(labels, row, height, width) for row in rows]
@@ -60,7 +71,8 @@ def write_yolo(folder: Path, listing: AnnotatedListing, *, every: bool = False) 
         write_splits(listing, [f"./images/{place}" for place in places], whole)
         text = yaml.safe_dump(_settings(listing), allow_unicode=True, sort_keys=False)
         (whole / "data.yaml").write_text(text, "utf-8")
-    return written(listing, folder, len(labels.boxes), notes)
+    account = written(listing, folder, len(labels.boxes), notes)
+    return replace(account, labelled=int(known.sum()))
 
 
 def _settings(listing: AnnotatedListing) -> dict[str, object]:

@@ -139,7 +139,11 @@ def _read_folder(
     if found:
         names = " and ".join(found)
         raise DataError(f"{labels.root} has annotations as {names}.", "annotations of one kind", do)
-    do = unpack(labels.files) or do
+    archive = unpack(labels.files)
+    if not archive:
+        # Where there is no picture at all, that is what is said.
+        tree.photos(labels)
+    do = archive or do
     raise DataError(f"{labels.root} has no annotation for {task}.", expected, do)
 
 

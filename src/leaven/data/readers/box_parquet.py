@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.listing import ordered_classes
 from leaven.data.readers.annotated_tables import Tables, column_names, open_tables
 from leaven.data.readers.box_rows import BoxRows, number
@@ -47,7 +48,11 @@ def read_box_parquet(path: Path) -> AnnotatedListing:
     tables = open_tables(path, wanted)
     sources, names, splits, sized = tables.pictures()
     values = list(zip(*(tables.values(column) for column in wanted), strict=True))
-    said = [_objects(values[item], names[row]) for row, item in enumerate(sized.kept)]
+    said, faults = list[_Objects | None](), Faults()
+    for row, item in enumerate(sized.kept):
+        with faults:
+            said.append(_objects(values[item], names[row]))
+    faults.check()
     classes, given = _classes(tables, said)
     rows = BoxRows(sized.sizes, masks=False)
     for row, objects in enumerate(said):
@@ -55,7 +60,9 @@ def read_box_parquet(path: Path) -> AnnotatedListing:
             continue
         for order, (box, label) in enumerate(zip(objects.boxes, objects.labels), 1):
             where = f"Box {order} of {names[row]} in {tables.name}"
-            rows.add(row, box, _position(label, classes, given, where), where)
+            with faults:
+                rows.add(row, box, _position(label, classes, given, where), where)
+    faults.check()
     known = torch.tensor([objects is not None for objects in said], dtype=torch.bool)
     return AnnotatedListing(
         name=tables.name,

@@ -75,20 +75,16 @@ class BoxRows:
             DataError: the box is not finite, inverted, or wholly outside the picture.
         """
         height, width = self.size(picture)
+        shown = box if said is None else said
         if not all(map(math.isfinite, box)):
-            raise _wrong(where, box if said is None else said, "four finite numbers")
+            raise _wrong(f"{where} has the box {_corners(shown)}.", "four finite numbers")
         x1, y1, x2, y2 = box
         if x2 < x1 or y2 < y1:
             raise _wrong(
-                where,
-                box if said is None else said,
+                f"{where} has the box {_corners(shown)}.",
                 "x1 <= x2 and y1 <= y2, a width and a height of at least 0",
             )
-        right, below = x1 >= width + _ROUNDING, y1 >= height + _ROUNDING
-        if right or below or x2 <= -_ROUNDING or y2 <= -_ROUNDING:
-            raise _wrong(
-                where, box if said is None else said, f"a box in its picture of {width}x{height}"
-            )
+        check_inside(box, (height, width), f"{where} has the box", shown)
         inner = np.clip(box, 0, (width, height, width, height)).astype(np.float32)
         empty = bool(inner[2] <= inner[0] or inner[3] <= inner[1])
         if empty or (run is not None and not Masks([run], torch.tensor([[height, width]])).area()):
@@ -147,6 +143,30 @@ class BoxRows:
         return notes
 
 
+def check_inside(
+    box: Sequence[float], size: tuple[int, int], found: str, said: Sequence[float] | None = None
+) -> None:
+    """Refuses what lies wholly outside its picture.
+
+    Args:
+        box: the x1, y1, x2, y2 around it.
+        size: height and width of the picture.
+        found: what it is, for errors.
+        said: the corners as the file has them, for errors, where it counts otherwise.
+
+    Raises:
+        DataError: it does.
+    """
+    (x1, y1, x2, y2), (height, width) = box, size
+    right, below = x1 >= width + _ROUNDING, y1 >= height + _ROUNDING
+    if right or below or x2 <= -_ROUNDING or y2 <= -_ROUNDING:
+        raise _wrong(
+            f"{found} {_corners(box if said is None else said)}, outside its picture of "
+            f"{width}x{height}.",
+            "boxes and masks that lie in their pictures, at least in part",
+        )
+
+
 def number(value: Any, what: str, where: str) -> float:
     """``value`` as a finite number.
 
@@ -189,8 +209,9 @@ def source_of(value: Any, where: str) -> Source:
     return SOURCES[value]
 
 
-def _wrong(where: str, box: Sequence[float], expected: str) -> DataError:
-    corners = ", ".join(f"{value:g}" for value in box)
-    return DataError(
-        f"{where} has the box ({corners}) as x1, y1, x2, y2.", expected, "correct or remove it."
-    )
+def _corners(box: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:g}' for value in box)}) as x1, y1, x2, y2"
+
+
+def _wrong(found: str, expected: str) -> DataError:
+    return DataError(found, expected, "correct or remove it.")

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.faults import Faults
 from leaven.data.label_maps import BACKGROUND, VOID_NAMES, PaintedMaps
 from leaven.data.listing import some
 from leaven.data.readers.box_rows import BoxRows, number, share, source_of
 from leaven.data.readers.coco_file import CocoFile, Entry, PictureFolders, open_coco
-from leaven.data.readers.picture_sizes import PictureFiles
+from leaven.data.readers.picture_sizes import PictureFiles, annotated_otherwise
 from leaven.data.readers.segments import run_of_segment
 from leaven.data.readers.tree import Tree, short_names, split_of_path
 from leaven.errors import DataError
@@ -76,8 +77,10 @@ def read_coco(tree: Tree, files: Sequence[Path], task: Task) -> AnnotatedListing
     known = torch.tensor([name in splits for name in found.files], dtype=torch.bool)
     names = tuple(dict.fromkeys(name for file in opened for name in file.names))
     rows = BoxRows(found.sizes, masks=task != "detection")
+    faults = Faults()
     for file in opened:
-        _add(file, found, names, rows, task)
+        _add(file, found, names, rows, task, faults)
+    faults.check()
     boxes, maps, classes = rows.labels(known), None, names
     if task == "segmentation":
         classes, values, base = _painting(names, opened)
@@ -134,38 +137,45 @@ def _painting(
 
 
 def _add(
-    file: CocoFile, found: PictureFiles, names: tuple[str, ...], rows: BoxRows, task: Task
+    file: CocoFile,
+    found: PictureFiles,
+    names: tuple[str, ...],
+    rows: BoxRows,
+    task: Task,
+    faults: Faults,
 ) -> None:
     """Adds the annotations of a file to ``rows``."""
     place, position = found.rows, {name: index for index, name in enumerate(names)}
     for key, picture in file.images.items():
         if picture not in found.unreadable:
-            _check_size(file.entries[key], rows.size(place[picture]), file.where)
+            with faults:
+                size = rows.size(place[picture])
+                _check_size(file.entries[key], size, file.where, found.root / picture)
     for order, annotation in enumerate(file.annotations):
         where = f"The annotation {_number(annotation, order)} of {file.where}"
-        image, category = annotation.get("image_id"), annotation.get("category_id")
-        if type(image) not in (int, str) or image not in file.images:
-            raise _no_id(where, "image", image, file.images)
-        if type(category) not in (int, str) or category not in file.categories:
-            raise _no_id(where, "category", category, file.categories)
-        if file.images[image] in found.unreadable:
-            continue
-        row = place[file.images[image]]
-        label = position[file.categories[category]]
-        run, box = _shape(annotation, rows.size(row), task, where)
-        rows.add(
-            row,
-            box,
-            label,
-            where,
-            run=run,
-            crowd=_crowd(annotation, where),
-            confidence=share(annotation.get("score", 1), "the score", where),
-            weight=share(annotation.get("weight", 1), "the weight", where),
-            source=source_of(annotation["source"], where)
-            if "source" in annotation
-            else Source.PERSON,
-        )
+        with faults:
+            image, category = annotation.get("image_id"), annotation.get("category_id")
+            if type(image) not in (int, str) or image not in file.images:
+                raise _no_id(where, "image", image, file.images)
+            if type(category) not in (int, str) or category not in file.categories:
+                raise _no_id(where, "category", category, file.categories)
+            if file.images[image] in found.unreadable:
+                continue
+            row = place[file.images[image]]
+            run, box = _shape(annotation, rows.size(row), task, where)
+            rows.add(
+                row,
+                box,
+                position[file.categories[category]],
+                where,
+                run=run,
+                crowd=_crowd(annotation, where),
+                confidence=share(annotation.get("score", 1), "the score", where),
+                weight=share(annotation.get("weight", 1), "the weight", where),
+                source=source_of(annotation["source"], where)
+                if "source" in annotation
+                else Source.PERSON,
+            )
 
 
 def _shape(
@@ -201,15 +211,11 @@ def _crowd(annotation: Entry, where: str) -> bool:
     return bool(said)
 
 
-def _check_size(entry: Entry, size: tuple[int, int], where: str) -> None:
+def _check_size(entry: Entry, size: tuple[int, int], where: str, picture: Path) -> None:
     said = (entry.get("height", size[0]), entry.get("width", size[1]))
     if said != size:
-        raise DataError(
-            f"{where} says that {entry['file_name']} is {brief(said[1])}x{brief(said[0])}; "
-            f"the picture is {size[1]}x{size[0]} as it is shown.",
-            "annotations that were made on this picture",
-            "correct the size, or put the picture back that was annotated.",
-        )
+        words = brief(said[0]), brief(said[1])
+        raise annotated_otherwise(where, entry["file_name"], words, size, picture)
 
 
 def _no_id(where: str, what: str, value: object, ids: Collection[int | str]) -> DataError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from leaven.data.faults import Faults
 from leaven.data.listing import some
 from leaven.data.readers.class_names import check_names
 from leaven.data.readers.tree import inside, read_text, split_of_file, split_of_path
@@ -89,7 +90,11 @@ def open_coco(file: Path, folders: PictureFolders, root: Path) -> CocoFile:
     place = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
     split = split_of_file(file.name) or split_of_path(place) or "train"
     by_id = _by_id(images, "image", file)
-    named = {key: inside(_text(one, "file_name", file), str(file)) for key, one in by_id.items()}
+    named, faults = dict[int | str, str](), Faults()
+    for key, one in by_id.items():
+        with faults:
+            named[key] = inside(_text(one, "file_name", file), str(file))
+    faults.check()
     _check_distinct(list(named.values()), "lists the picture", file)
     numbers = [one["id"] for one in annotations if isinstance(one.get("id"), int | str)]
     _check_distinct(numbers, "has the annotation id", file)
@@ -142,13 +147,16 @@ def _entries(said: Entry, name: str, file: Path) -> list[Entry]:
 
 def _by_id(entries: list[Entry], what: str, file: Path) -> dict[int | str, Entry]:
     ids = [entry.get("id") for entry in entries]
+    faults = Faults()
     for found in ids:
-        if not isinstance(found, int | str) or isinstance(found, bool):
-            raise DataError(
-                f"{file} has an {what} entry with the id {brief(found)}.",
-                "a whole number of its own for each",
-                "correct the file.",
-            )
+        with faults:
+            if not isinstance(found, int | str) or isinstance(found, bool):
+                raise DataError(
+                    f"{file} has an {what} entry with the id {brief(found)}.",
+                    "a whole number of its own for each",
+                    "correct the file.",
+                )
+    faults.check()
     _check_distinct(ids, f"has the {what} id", file)
     return dict(zip(ids, entries))  # type: ignore[arg-type]
 

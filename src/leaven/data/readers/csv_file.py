@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from leaven.data.listing import some
 from leaven.errors import DataError
+from leaven.plain import brief, counted
 
 _SEPARATORS = (",", ";", "\t")
 _SHOWN = 300
@@ -28,10 +30,28 @@ def csv_rows(file: Path, items: Collection[str], expected: str) -> Rows:
         expected: what the file should be, for messages.
 
     Raises:
-        DataError: it is not there or cannot be read.
+        DataError: it is not there or cannot be read, or rows have text past the last column.
     """
     with opening_csv(file, expected):
-        return _rows(file, separator(file, items))
+        rows = _rows(file, separator(file, items))
+    if rows:
+        _check_widths(rows, file, expected)
+    return rows
+
+
+def _check_widths(rows: Rows, file: Path, expected: str) -> None:
+    width = len(rows[0][1])
+    # A spreadsheet ends rows with empty cells: nothing is lost with them.
+    wide = [(line, cells) for line, cells in rows if any(map(str.strip, cells[width:]))]
+    if not wide:
+        return
+    shown = [f"line {line} ({brief(','.join(cells))})" for line, cells in wide]
+    raise DataError(
+        f"{file} has {counted(width, 'column')} and more cells in "
+        f"{counted(len(wide), 'row')}: {some(shown, 3)}.",
+        expected,
+        'put text with commas in quotes ("cat, big"), or name every column in the first row.',
+    )
 
 
 def separator(file: Path, items: Collection[str]) -> str:

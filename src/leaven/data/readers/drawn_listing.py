@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.faults import Faults
 from leaven.data.label_maps import BACKGROUND, VOID_NAME, VOID_NAMES, PaintedMaps
 from leaven.data.listing import ordered_classes, some
 from leaven.data.readers.box_rows import BoxRows
@@ -52,14 +53,16 @@ def read_drawn(tree: Tree, files: Sequence[DrawnFile], task: Task) -> AnnotatedL
     place = {name: row for row, name in enumerate(names)}
     rows = BoxRows(found.sizes, masks=task != "detection")
     counts: Counter[str] = Counter()
-    known = torch.zeros(len(names), dtype=torch.bool)
+    known, faults = torch.zeros(len(names), dtype=torch.bool), Faults()
     for name, picture in said.pictures.items():
         row = place[name]
         known[row] = picture.state == "said" and (bool(picture.shapes) or picture.looked)
         counts.update(picture.passed)
-        for shape, placed in _placed(picture, rows.size(row), task, counts):
-            label = classes.index(shape.name)
-            rows.add(row, placed.box, label, picture.where, run=placed.run, crowd=shape.crowd)
+        with faults:
+            for shape, placed in _placed(picture, rows.size(row), task, counts):
+                label = classes.index(shape.name)
+                rows.add(row, placed.box, label, picture.where, run=placed.run, crowd=shape.crowd)
+    faults.check()
     boxes, maps, notes = rows.labels(known), None, list(rows.notes)
     if task == "segmentation":
         shown, values, base = _painting(classes, str(files[0].path))

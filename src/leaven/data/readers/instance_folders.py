@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.label_maps import stored_values
 from leaven.data.readers.box_rows import BoxRows, share, source_of
 from leaven.data.readers.class_names import class_names
@@ -22,6 +23,7 @@ from leaven.data.readers.tree import (
     listed_splits,
     short_names,
     split_of_path,
+    unlisted_note,
 )
 from leaven.data.readers.voc import split_lists
 from leaven.errors import DataError
@@ -70,17 +72,22 @@ def read_instance_folders(tree: Tree, labels: Tree) -> AnnotatedListing:
     names = dict(zip(found.files, short_names(found.files), strict=True))
     rows = BoxRows(found.sizes, masks=True)
     known = torch.zeros(len(found.files), dtype=torch.bool)
-    place = found.rows
+    place, faults = found.rows, Faults()
     for stem, file in files.items():
         if (picture := stems[stem]) in found.unreadable:
             continue
         row, name = place[picture], names[picture]
         known[row] = True
-        stored = stored_values(file, str(file))
         said_of = None if details is None else details.get(name, {})
-        for run, instance, box in zip(*instances_of(stored, rows.size(row), name)):
-            where = f"The instance {instance} of {name}"
-            rows.add(row, box, where=where, run=run, **_believed(said_of, instance, classes, where))
+        with faults:
+            stored = stored_values(file, str(file))
+            things = instances_of(stored, rows.size(row), name, found.root / picture)
+            for run, instance, box in zip(*things):
+                where = f"The instance {instance} of {name}"
+                with faults:
+                    believed = _believed(said_of, instance, classes, where)
+                    rows.add(row, box, where=where, run=run, **believed)
+    faults.check()
     splits = listed_splits(tree, split_lists(tree, "segmentation"), stems)
     return AnnotatedListing(
         name=tree.root.resolve().name,
@@ -91,7 +98,7 @@ def read_instance_folders(tree: Tree, labels: Tree) -> AnnotatedListing:
         sizes=found.sizes,
         known=known,
         boxes=rows.labels(known),
-        notes=(*found.notes, *rows.notes),
+        notes=(*found.notes, *rows.notes, *unlisted_note(found.files, splits)),
     )
 
 

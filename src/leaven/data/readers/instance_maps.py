@@ -8,14 +8,21 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from leaven.data.label_maps import other_size
+from leaven.data.sources import Source
 from leaven.errors import DataError
 from leaven.labels.masks import Masks
 
 
 def instances_of(
-    stored: NDArray[np.integer], size: tuple[int, int], name: str
+    stored: NDArray[np.integer], size: tuple[int, int], name: str, picture: Source
 ) -> tuple[list[bytes], list[int], list[list[float]]]:
     """The masks in a stored map of instance numbers, their numbers and their tight boxes.
+
+    Args:
+        stored: the map.
+        size: height and width of its picture.
+        name: what the picture is called.
+        picture: where it is.
 
     Raises:
         DataError: it has colours, or another size than its picture.
@@ -27,7 +34,7 @@ def instances_of(
             "write the numbers as a grey PNG.",
         )
     if stored.shape != size:
-        raise other_size(name, (stored.shape[0], stored.shape[1]), size)
+        raise other_size(name, (stored.shape[0], stored.shape[1]), size, picture)
     runs, numbers = runs_of_map(stored)
     masks = Masks(runs, torch.tensor([size] * len(runs), dtype=torch.int64).reshape(-1, 2))
     return runs, numbers, masks.boxes().tolist()

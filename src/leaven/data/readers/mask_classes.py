@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leaven.data.label_maps import VOID_NAMES, MaskCode, stored_values
+from leaven.data.faults import Faults
+from leaven.data.label_maps import VOID_NAMES, MaskCode, stored_values, unexplained_colours
 from leaven.data.listing import some
 from leaven.data.readers.class_names import ClassNames
 from leaven.data.sources import SourceList
@@ -100,18 +101,16 @@ def _values(sources: SourceList, names: Sequence[str], *, strict: bool = False) 
 
     Without, it stops at the first mask that is not of 0 and 255.
     """
-    found: set[int] = set()
+    found, faults = set[int](), Faults()
     for item, name in enumerate(names):
         if (source := sources[item]) is None:
             continue
-        stored = stored_values(source, f"of {name}")
-        if stored.ndim == 3 and strict:
-            raise DataError(
-                f"The mask of {name} is of colours, and nothing says which colour is which class.",
-                "values, a palette, or a classes.json with the colour of each class",
-                'write classes.json: [{"name": "cat", "color": [128, 0, 0]}, ...].',
-            )
-        found |= {int(value) for value in np.unique(stored)} if stored.ndim == 2 else {-1}
+        with faults:
+            stored = stored_values(source, f"of {name}")
+            if stored.ndim == 3 and strict:
+                raise unexplained_colours(f"of {name}")
+            found |= {int(value) for value in np.unique(stored)} if stored.ndim == 2 else {-1}
         if not strict and not found <= {0, VOID}:
             break
+    faults.check()
     return found

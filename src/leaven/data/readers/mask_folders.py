@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.label_maps import EncodedMaps, mask_size, other_size
 from leaven.data.listing import some
 from leaven.data.readers.class_names import class_names
@@ -22,6 +22,7 @@ from leaven.data.readers.tree import (
     listed_splits,
     short_names,
     split_of_path,
+    unlisted_note,
 )
 from leaven.data.readers.voc import split_lists
 from leaven.errors import DataError
@@ -75,7 +76,7 @@ def read_mask_folders(tree: Tree, labels: Tree, void: int | None = None) -> Anno
     check_pictures(files, stems, labels.root)
     by_picture = {stems[stem]: file for stem, file in files.items()}
     sources = [by_picture.get(name) for name in found.files]
-    check_sizes(sources, found.files, found.sizes)
+    check_sizes(sources, found)
     said = mask_classes(class_names(tree), sources, found.files, void)
     known = torch.tensor([source is not None for source in sources], dtype=torch.bool)
     splits = listed_splits(tree, split_lists(tree, "segmentation"), stems)
@@ -88,7 +89,7 @@ def read_mask_folders(tree: Tree, labels: Tree, void: int | None = None) -> Anno
         sizes=found.sizes,
         known=known,
         maps=EncodedMaps(sources, found.files, found.sizes, said.code),
-        notes=(*found.notes, *said.notes),
+        notes=(*found.notes, *said.notes, *unlisted_note(found.files, splits)),
     )
 
 
@@ -109,15 +110,18 @@ def check_pictures(files: dict[str, Path], stems: dict[str, str], where: Path) -
         )
 
 
-def check_sizes(sources: Sequence[Path | None], names: Sequence[str], sizes: Tensor) -> None:
+def check_sizes(masks: Sequence[Path | None], pictures: PictureFiles) -> None:
     """Refuses masks of another size than their pictures, from their headers.
 
     Raises:
-        DataError: there is one, or one cannot be read.
+        DataError: there are such, or some cannot be read.
     """
-    for source, name, size in zip(sources, names, sizes.tolist(), strict=True):
-        if source is not None and (found := mask_size(source, str(source))) != tuple(size):
-            raise other_size(name, found, size)
+    faults = Faults()
+    for mask, name, size in zip(masks, pictures.files, pictures.sizes.tolist(), strict=True):
+        with faults:
+            if mask is not None and (found := mask_size(mask, str(mask))) != tuple(size):
+                raise other_size(name, found, size, pictures.root / name)
+    faults.check()
 
 
 def check_lossless(masks: Sequence[str], where: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.label_maps import EncodedMaps, mask_size, other_size, stored_values
 from leaven.data.readers.annotated_tables import open_tables
 from leaven.data.readers.box_rows import BoxRows
@@ -44,13 +45,15 @@ def read_mask_parquet(path: Path, void: int | None = None) -> AnnotatedListing:
             "a number from 0 to 255",
             "write the file again.",
         )
-    known = torch.zeros(len(names), dtype=torch.bool)
+    known, faults = torch.zeros(len(names), dtype=torch.bool), Faults()
     for item, (name, size) in enumerate(zip(names, sized.sizes.tolist(), strict=True)):
         source = masks[item]
         if isinstance(source, bytes | Path):
-            if (found := mask_size(source, f"of {name}")) != tuple(size):
-                raise other_size(name, found, size)
             known[item] = True
+            with faults:
+                if (found := mask_size(source, f"of {name}")) != tuple(size):
+                    raise other_size(name, found, size, sources[item])
+    faults.check()
     said = mask_classes(tables.classes(), masks, names, ignore if void is None else void)
     return AnnotatedListing(
         name=tables.name,
@@ -87,15 +90,18 @@ def read_instance_parquet(path: Path) -> AnnotatedListing:
         )
     maps = tables.column("instances")
     rows = BoxRows(sized.sizes, masks=True)
-    known = torch.zeros(len(names), dtype=torch.bool)
+    known, faults = torch.zeros(len(names), dtype=torch.bool), Faults()
     for row, item in enumerate(sized.kept):
         source = maps[item]
         if source is None:
             continue
         known[row] = True
-        stored = stored_values(source, f"of {names[row]}")
-        for run, number, box in zip(*instances_of(stored, rows.size(row), names[row])):
-            rows.add(row, box, 0, f"The instance {number} of {names[row]}", run=run)
+        with faults:
+            stored = stored_values(source, f"of {names[row]}")
+            found = instances_of(stored, rows.size(row), names[row], sources[row])
+            for run, number, box in zip(*found):
+                rows.add(row, box, 0, f"The instance {number} of {names[row]}", run=run)
+    faults.check()
     return AnnotatedListing(
         name=tables.name,
         sources=sources,

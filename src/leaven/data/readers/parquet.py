@@ -24,6 +24,7 @@ from leaven.data.listing import (
     class_indices,
     model_confidence,
     ordered_classes,
+    some,
 )
 from leaven.data.readers.class_names import check_names
 from leaven.data.readers.parquet_file import check_pictures, is_words, read_columns
@@ -116,7 +117,8 @@ def read_parquet(path: Path, columns: Columns = PLAIN) -> Listing:
     The split test, which is measured on, has the truth for its labels.
 
     Raises:
-        DataError: no Parquet file, a column is missing, or a label is out of range.
+        DataError: no Parquet file, a column is missing, a label is out of range, or a source or a
+            confidence is none.
     """
     files = split_files(path) if path.is_dir() else [("train", path)]
     _check_memory([file for _, file in files], path)
@@ -146,7 +148,7 @@ def listing_of(name: str, tables: list[PictureTable], classes: tuple[str, ...] |
         names = [item for table in tables for item in _numbered(table)]
     splits = [split for table in tables for split in _splits(table)]
     confidence = model_confidence(
-        [said for table in tables for said in _column(table, "source")],
+        [said for table in tables for said in _values(table, "source")],
         [said for table in tables for said in _values(table, "confidence")],
         names.__getitem__,
     )
@@ -258,8 +260,8 @@ def _labels(
     unknown = sorted({value for value in values if value is not None} - set(classes))
     if unknown:
         raise DataError(
-            f"The label {unknown[0]!r} is not one of the class names in the schema.",
-            ", ".join(classes),
+            f"The label {brief(unknown[0])} is not one of the class names in the schema.",
+            some([brief(name) for name in classes], 20),
             "correct the labels or the class names.",
         )
     return class_indices(values, classes), classes
@@ -277,7 +279,7 @@ def _from_numbers(
     if wrong:
         raise DataError(
             f"The label {wrong[0]} is not the position of a class name in the schema.",
-            f"0 to {len(classes) - 1} ({', '.join(classes)}), null where it is not known",
+            f"0 to {len(classes) - 1} ({some(classes, 20)}), null where it is not known",
             "correct the labels or the class names.",
         )
     return torch.tensor(labels, dtype=torch.int64), classes

@@ -11,19 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from leaven.data.files import PictureError, PictureInfo, pool, probe
+from leaven.data.files import PictureError, PictureInfo, is_turned, pool, probe
 from leaven.data.listing import allowed_unreadable, some
-from leaven.data.sources import SourceList
+from leaven.data.sources import Source, SourceList
 from leaven.errors import DataError
 
 _EXTREME_RATIO = 10.0
 
-_share: ContextVar[float] = ContextVar("share", default=0.01)
+_share: ContextVar[float | None] = ContextVar("share", default=None)
 _tolerated: ContextVar[list[PictureError] | None] = ContextVar("tolerated", default=None)
 
 
 @contextmanager
-def unreadable_share(share: float) -> Iterator[None]:
+def unreadable_share(share: float | None) -> Iterator[None]:
     """Inside, this share of the pictures may be unreadable; see ``allowed_unreadable``."""
     token = _share.set(share)
     try:
@@ -63,8 +63,8 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
     """Reads the header of every picture, and leaves out those that cannot be read.
 
     Raises:
-        DataError: there is no picture, or more of them than ``unreadable_share`` allows (1 %
-            where it says nothing) cannot be read, outside of ``tolerating``.
+        DataError: there is no picture, or more of them than ``unreadable_share`` allows cannot be
+            read, outside of ``tolerating``.
     """
     count = len(names)
 
@@ -108,6 +108,36 @@ def picture_sizes(sources: SourceList, names: Sequence[str], where: str) -> Size
         )
     sizes = torch.tensor([(info.height, info.width) for info in infos.values()], dtype=torch.int64)
     return Sized(list(infos), sizes, notes)
+
+
+def annotated_otherwise(
+    where: str, name: str, said: tuple[str, str], size: tuple[int, int], picture: Source
+) -> DataError:
+    """The error where annotations say another size than that of their picture.
+
+    Args:
+        where: the file of the annotations.
+        name: what it calls the picture.
+        said: height and width, as they are written there.
+        size: those of the picture, as it is shown.
+        picture: where it is, to see whether it is shown turned.
+    """
+    found = (
+        f"{where} says that {name} is {said[1]}x{said[0]}; the picture is {size[1]}x{size[0]} as it "
+        "is shown"
+    )
+    if said == (str(size[1]), str(size[0])) and is_turned(picture, name):
+        return DataError(
+            f"{found}, for its EXIF orientation turns it.",
+            "annotations that were made on the picture as it is shown",
+            "turn the annotations as the orientation turns the picture, or take the orientation "
+            "out of the picture.",
+        )
+    return DataError(
+        f"{found}.",
+        "annotations that were made on this picture",
+        "correct the size, or put the picture back that was annotated.",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from leaven.data.readers.box_rows import number
+from leaven.data.readers.box_rows import check_inside, number
 from leaven.errors import DataError
 from leaven.labels.runs import lengths_of
 from leaven.plain import brief
@@ -30,14 +30,14 @@ def run_of_segment(segment: Any, size: tuple[int, int], where: str) -> bytes:
         where: which annotation this is, for errors.
 
     Raises:
-        DataError: it is none of these, or made for a picture of another size.
+        DataError: it is none of these, made for a picture of another size, or outside it.
     """
     if isinstance(segment, dict):
         return _run_of_counts(segment, size, where)
     if not isinstance(segment, list) or not segment:
         raise _refused(where, "has no segmentation", "polygons or run lengths")
     parts = segment if all(isinstance(part, list) for part in segment) else [segment]
-    return run_of_polygons([_corners(part, where) for part in parts], size, where)
+    return run_in_picture([_corners(part, where) for part in parts], size, where)
 
 
 def run_of_polygons(
@@ -56,13 +56,29 @@ def run_of_polygons(
         if np.abs(polygon).max() > reach:
             raise _refused(
                 where,
-                f"has a polygon with a corner at {np.abs(polygon).max():g}",
-                f"corners near the picture of {size[1]}x{size[0]}",
+                f"has a polygon with a corner at {np.abs(polygon).max():g}, far outside its picture "
+                f"of {size[1]}x{size[0]}",
+                "corners in or near the picture",
             )
     made = coco.frPyObjects([polygon.reshape(-1).tolist() for polygon in polygons], *size)
     # Filling may leave runs of no length; a union of two masks has none.
     merged: bytes = coco.merge([*made, made[0]])["counts"]
     return merged
+
+
+def run_in_picture(
+    polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], where: str
+) -> bytes:
+    """As ``run_of_polygons``; polygons wholly outside the picture are refused, as boxes are.
+
+    Raises:
+        DataError: they are so, or cannot be.
+    """
+    run = run_of_polygons(polygons, size, where)
+    if not coco.area({"size": list(size), "counts": run}):
+        what = "a polygon" if len(polygons) == 1 else "polygons"
+        check_inside(hull(polygons), size, f"{where} has {what} within")
+    return run
 
 
 def hull(polygons: Sequence[NDArray[np.float64]]) -> tuple[float, float, float, float]:
@@ -84,8 +100,9 @@ def _run_of_counts(segment: dict[str, Any], size: tuple[int, int], where: str) -
     if segment.get("size") != list(size):
         raise _refused(
             where,
-            f"has run lengths for the size {brief(segment.get('size'))}",
-            f"[{size[0]}, {size[1]}], height and width of the picture",
+            f"has run lengths for the size {brief(segment.get('size'))}; its picture has the size "
+            f"[{size[0]}, {size[1]}]",
+            "height and width of the picture",
         )
     counts = segment.get("counts")
     if isinstance(counts, str):
@@ -110,10 +127,10 @@ def _check_counts(counts: Sequence[int], size: tuple[int, int], where: str) -> N
     if min(counts, default=0) < 0 or sum(counts) != math.prod(size):
         raise _refused(
             where,
-            f"has run lengths of {sum(counts)} pixels in all"
+            f"has run lengths of {sum(counts)} pixels in all; its picture has {math.prod(size)}"
             if min(counts, default=0) >= 0
             else "has a run length below zero",
-            f"the {math.prod(size)} pixels of the picture",
+            "run lengths of all pixels of the picture",
         )
 
 

@@ -24,6 +24,7 @@ from leaven.plain import brief, counted
 
 _COLUMNS = "a CSV file with a header row and the columns file and label (and maybe split)"
 _MOST_COMPARED, _LONGEST_COMPARED = 5000, 200
+_OPTIONAL = {"split", "accepted", "source", "confidence"}
 _YES, _NO = {"", "true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -44,14 +45,14 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
 
     Columns: ``file`` (relative to ``path``), ``label`` (empty: not labelled), and where there
     are such ``split`` (train, val or test), ``accepted`` (false: the label is a proposal that
-    was not accepted, and counts as none), ``source`` (person, model or nobody; other words mean
-    something else, and are passed over) and, of labels of a model, ``confidence``. Pictures without a row have no label. ``columns``
-    names the column of labels where it is not ``label``, and one that holds the truth, which is
-    what the rows of the split test have for their label.
+    was not accepted, and counts as none), ``source`` (person, model or nobody) and, of labels of a
+    model, ``confidence``. Pictures without a row have no label. ``columns`` names the column of
+    labels where it is not ``label``, and one that holds the truth, which is what the rows of the
+    split test have for their label.
 
     Raises:
-        DataError: a column is missing, a row names an unknown file or split, or two rows give
-            one file different labels.
+        DataError: a column is missing or comes twice, a row names no file or an unknown one, an
+            unknown split or source, or two rows give one file different labels.
     """
     found = find_pictures(path)
     rows, notes = _distinct(_rows(labels, columns, set(found.pictures)), labels)
@@ -67,6 +68,12 @@ def read_table(path: Path, labels: Path, columns: Columns = PLAIN) -> Listing:
         )
     if found.others:
         notes.append(others_note(found.others))
+    splits, others = found.mixed
+    if splits and not any(row.split for row in rows):
+        notes.append(
+            f"The folders {some([*splits, *others])} lie side by side, so none counts as a split and "
+            "every picture as train. Add the column split where some are test or val pictures."
+        )
     return Listing(
         path.resolve().name,
         [path / name for name in found.pictures],
@@ -97,11 +104,29 @@ def _rows(labels: Path, columns: Columns, pictures: set[str]) -> list[_Row]:
     if missing:
         raise DataError(
             f"{labels} has no column {' and no column '.join(missing)}; "
-            f"its first row is: {', '.join(header) or '(empty)'}.",
+            f"its first row is: {some(header, 20) or '(empty)'}.",
             _COLUMNS,
             "name the columns in the first row.",
         )
-    return [_row(dict(zip(header, cells)), line, labels, columns, pictures) for line, cells in rest]
+    used = {column.lower() for column in wanted} | _OPTIONAL
+    twice = [column for column in header if column in used and header.count(column) > 1]
+    if twice:
+        raise DataError(
+            f"{labels} has the column {twice[0]} more than once.",
+            _COLUMNS,
+            "rename or remove one of them.",
+        )
+    rows = [(dict(zip(header, cells)), line) for line, cells in rest]
+    nameless = [str(line) for values, line in rows if not values.get("file", "").strip()]
+    if nameless:
+        one = len(nameless) == 1
+        raise DataError(
+            f"{'Line' if one else 'Lines'} {some(nameless)} of {labels} {'has' if one else 'have'} "
+            "no file.",
+            "the path of a picture in the column file of each row",
+            "write it, or remove the row.",
+        )
+    return [_row(values, line, labels, columns, pictures) for values, line in rows]
 
 
 def _row(
@@ -155,8 +180,7 @@ def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
             repeated.append(row.file)
         else:
             conflicts.append(
-                f"{row.file} (line {earlier.line}: {earlier.label or 'no label'}, "
-                f"line {row.line}: {row.label or 'no label'})"
+                f"{row.file} (line {earlier.line}: {_told(earlier)}, line {row.line}: {_told(row)})"
             )
     if conflicts:
         raise DataError(
@@ -173,6 +197,10 @@ def _distinct(rows: list[_Row], labels: Path) -> tuple[list[_Row], list[str]]:
     )
     note = f"{len(repeated)} {times.format(labels.name)} and {'was' if len(repeated) == 1 else 'were'} left out: {some(repeated)}."
     return list(first.values()), [note]
+
+
+def _told(row: _Row) -> str:
+    return brief(row.label) if row.label else "no label"
 
 
 def _check_files(rows: list[_Row], found: Found, path: Path, labels: Path) -> None:

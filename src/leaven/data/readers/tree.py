@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
+from leaven.data.faults import Faults
 from leaven.data.files import SUFFIXES
-from leaven.data.listing import SPLITS
+from leaven.data.listing import SPLITS, some
 from leaven.data.readers.walk import below
 from leaven.errors import DataError
+from leaven.plain import counted
 
 IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs", "jpegimages"})
 """The folder names, in lower case, that hold pictures and are no part of their names."""
@@ -171,15 +173,17 @@ def by_stem(files: Iterable[str], folders: frozenset[str], what: str) -> dict[st
     Raises:
         DataError: two are called the same, so that ``what`` may belong to either.
     """
-    stems: dict[str, str] = {}
+    stems, faults = dict[str, str](), Faults()
     for name in files:
         stem = without_suffix(without_folder(name, folders))
-        if (other := stems.setdefault(stem, name)) != name:
-            raise DataError(
-                f"{other} and {name} differ in their folders or endings alone.",
-                f"one of each name, for {what}",
-                "rename or remove one of them.",
-            )
+        with faults:
+            if (other := stems.setdefault(stem, name)) != name:
+                raise DataError(
+                    f"{other} and {name} differ in their folders or endings alone.",
+                    f"one of each name, for {what}",
+                    "rename or remove one of them.",
+                )
+    faults.check()
     return stems
 
 
@@ -194,26 +198,46 @@ def listed_splits(tree: Tree, lists: dict[str, str], stems: dict[str, str]) -> d
     Raises:
         DataError: a line names no picture, or a picture is in two splits.
     """
-    splits: dict[str, str] = {}
+    splits, faults = dict[str, str](), Faults()
     pictures = set(stems.values())
     for file, split in lists.items():
         for number, line in enumerate(tree.text(file).split("\n"), 1):
             if not (wanted := line.strip(" \t\r")):
                 continue
             where = f"Line {number} of {tree.root / file}"
-            name = inside(wanted, where)
-            whole = name if name in pictures else None
-            picture = whole or stems.get(name) or stems.get(without_suffix(name))
-            if picture is None:
-                raise DataError(
-                    f"{where} names {wanted!r}, which is not a picture of {tree.root}.",
-                    "the name of a picture in each line",
-                    "correct the line, or add the picture.",
-                )
-            if splits.setdefault(picture, split) != split:
-                raise DataError(
-                    f"{where} puts {wanted!r} into {split}; it is in {splits[picture]} already.",
-                    "each picture in one split",
-                    "remove it from one of the lists.",
-                )
+            with faults:
+                name = inside(wanted, where)
+                whole = name if name in pictures else None
+                picture = whole or stems.get(name) or stems.get(without_suffix(name))
+                if picture is None:
+                    raise DataError(
+                        f"{where} names {wanted!r}, which is not a picture of {tree.root}.",
+                        "the name of a picture in each line",
+                        "correct the line, or add the picture.",
+                    )
+                if splits.setdefault(picture, split) != split:
+                    raise DataError(
+                        f"{where} puts {wanted!r} into {split}; it is in {splits[picture]} already.",
+                        "each picture in one split",
+                        "remove it from one of the lists.",
+                    )
+    faults.check()
     return splits
+
+
+def unlisted_note(pictures: Sequence[str], splits: dict[str, str]) -> list[str]:
+    """A note of the pictures that no list names, where there are lists.
+
+    Args:
+        pictures: all of them.
+        splits: those of the listed ones; see ``listed_splits``.
+    """
+    alone = [name for name in pictures if name not in splits and split_of_path(name) is None]
+    if not splits or not alone:
+        return []
+    are = (
+        "is in no list of a split and counts"
+        if len(alone) == 1
+        else "are in no list of a split and count"
+    )
+    return [f"{counted(len(alone), 'picture')} {are} as train: {some(alone)}."]

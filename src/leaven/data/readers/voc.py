@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -12,11 +12,12 @@ from xml.etree.ElementTree import Element
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.label_maps import BACKGROUND
 from leaven.data.listing import SPLITS, ordered_classes, some
 from leaven.data.readers.box_rows import BoxRows, number, share, source_of
 from leaven.data.readers.class_names import class_names
-from leaven.data.readers.picture_sizes import PictureFiles
+from leaven.data.readers.picture_sizes import PictureFiles, annotated_otherwise
 from leaven.data.readers.tree import (
     IMAGE_FOLDERS,
     Tree,
@@ -25,6 +26,7 @@ from leaven.data.readers.tree import (
     listed_splits,
     short_names,
     split_of_path,
+    unlisted_note,
     without_suffix,
 )
 from leaven.errors import DataError
@@ -61,9 +63,12 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
     files = xml_of_pictures(labels, stems)
     said = class_names(tree)
     objects = {picture: file.root.findall("object") for picture, file in files.items()}
-    names = {
-        _text(one, "name", files[picture].place) for picture, few in objects.items() for one in few
-    }
+    names, faults = set[str](), Faults()
+    for picture, few in objects.items():
+        for one in few:
+            with faults:
+                names.add(_text(one, "name", files[picture].where))
+    faults.check()
     classes = ordered_classes(names) if said is None else said.names
     # Beside masks the list begins with what is no object.
     if classes[:1] == (BACKGROUND,) and BACKGROUND not in names:
@@ -78,9 +83,13 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
     place = found.rows
     for picture, file in files.items():
         if picture not in found.unreadable:
-            _check_size(file, picture, rows.size(place[picture]))
+            with faults:
+                size = rows.size(place[picture])
+                _check_size(file, picture, size, found.root / picture)
             for order, one in enumerate(objects[picture], 1):
-                _add(one, rows, place[picture], classes, f"Object {order} of {file.place}")
+                with faults:
+                    _add(one, rows, place[picture], classes, f"Object {order} of {file.where}")
+    faults.check()
     known = torch.tensor([name in files for name in found.files], dtype=torch.bool)
     splits = listed_splits(tree, split_lists(tree, "main"), stems)
     return AnnotatedListing(
@@ -92,7 +101,7 @@ def read_voc(tree: Tree, labels: Tree) -> AnnotatedListing:
         sizes=found.sizes,
         known=known,
         boxes=rows.labels(known),
-        notes=(*found.notes, *rows.notes),
+        notes=(*found.notes, *rows.notes, *unlisted_note(found.files, splits)),
     )
 
 
@@ -113,9 +122,9 @@ def split_lists(tree: Tree, kind: str) -> dict[str, str]:
 
 
 class XmlFile(NamedTuple):
-    """An XML file: its relative path, and its root."""
+    """An XML file: its path, for errors, and its root."""
 
-    place: str
+    where: str
     root: Element
 
 
@@ -130,18 +139,20 @@ def xml_of_pictures(labels: Tree, stems: dict[str, str]) -> dict[str, XmlFile]:
         DataError: a file is damaged or belongs to no picture.
     """
     files: dict[str, XmlFile] = {}
-    alone = []
+    alone, faults = [], Faults()
     for stem, name in by_stem(labels.ending(".xml"), ANNOTATION_FOLDERS, "a picture").items():
-        root = _parsed(labels, name)
-        picture = stems.get(stem)
-        if (text := (root.findtext("filename") or "").strip()) != "":
-            said = PurePosixPath(inside(text, f"{labels.root / name}"))
-            beside = (PurePosixPath(stem).parent / said).as_posix()
-            picture = picture or stems.get(without_suffix(beside))
-        if picture is None or picture in files:
-            alone.append(name)
-        else:
-            files[picture] = XmlFile(name, root)
+        with faults:
+            root = _parsed(labels, name)
+            picture = stems.get(stem)
+            if (text := (root.findtext("filename") or "").strip()) != "":
+                said = PurePosixPath(inside(text, f"{labels.root / name}"))
+                beside = (PurePosixPath(stem).parent / said).as_posix()
+                picture = picture or stems.get(without_suffix(beside))
+            if picture is None or picture in files:
+                alone.append(name)
+            else:
+                files[picture] = XmlFile(str(labels.root / name), root)
+    faults.check()
     if alone:
         raise DataError(
             f"{counted(len(alone), 'XML file')} of {labels.root} without a picture of their own: "
@@ -165,17 +176,13 @@ def _parsed(labels: Tree, name: str) -> Element:
     return root
 
 
-def _check_size(file: XmlFile, picture: str, size: tuple[int, int]) -> None:
+def _check_size(file: XmlFile, name: str, size: tuple[int, int], picture: Path) -> None:
     said = [file.root.findtext(f"size/{side}") for side in ("height", "width")]
-    values = [0.0 if text is None else number(text, "a size", file.place) for text in said]
+    values = [0.0 if text is None else number(text, "a size", file.where) for text in said]
     # Some programs write 0 where they do not know.
     if all(values) and values != [*size]:
-        raise DataError(
-            f"{file.place} says that {picture} is {values[1]:g}x{values[0]:g}; "
-            f"the picture is {size[1]}x{size[0]} as it is shown.",
-            "annotations that were made on this picture",
-            "correct the size, or put the picture back that was annotated.",
-        )
+        words = f"{values[0]:g}", f"{values[1]:g}"
+        raise annotated_otherwise(file.where, name, words, size, picture)
 
 
 def _add(one: Element, rows: BoxRows, row: int, classes: Sequence[str], where: str) -> None:

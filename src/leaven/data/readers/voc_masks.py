@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from leaven.data.annotated_listing import AnnotatedListing
+from leaven.data.faults import Faults
 from leaven.data.formats.masks import palette
 from leaven.data.label_maps import BACKGROUND, VOID_NAMES, MaskCode, classes_of, stored_values
 from leaven.data.listing import some
@@ -28,6 +29,7 @@ from leaven.data.readers.tree import (
     listed_splits,
     short_names,
     split_of_path,
+    unlisted_note,
 )
 from leaven.data.readers.voc import MASK_FOLDERS, believed, split_lists, xml_of_pictures
 from leaven.errors import DataError
@@ -95,11 +97,11 @@ def read_voc_masks(tree: Tree, labels: Tree) -> AnnotatedListing:
     objects, classes = _pairs(labels, stems, found)
     said = class_names(tree)
     names, code = _classes(said)
-    masks = [
-        one
-        for picture, file in objects.items()
-        for one in _objects(picture, file, classes[picture], found, code, names)
-    ]
+    masks, faults = list[_Object](), Faults()
+    for picture, file in objects.items():
+        with faults:
+            masks += _objects(picture, file, classes[picture], found, code, names)
+    faults.check()
     annotations = {
         picture: file.root.findall("object")
         for picture, file in xml_of_pictures(labels, stems).items()
@@ -111,11 +113,13 @@ def read_voc_masks(tree: Tree, labels: Tree) -> AnnotatedListing:
     for one in masks:
         label, details = one.value - 1, {}
         match = _named(annotations.get(one.picture, []), one.number)
-        if match is not None and _name(match) == names[label]:
-            details = believed(match, one.where)
-        elif one.picture in annotations:
-            unmatched.append(one.where)
-        rows.add(found.rows[one.picture], one.box, label, one.where, run=one.run, **details)
+        with faults:
+            if match is not None and _name(match) == names[label]:
+                details = believed(match, one.where)
+            elif one.picture in annotations:
+                unmatched.append(one.where)
+            rows.add(found.rows[one.picture], one.box, label, one.where, run=one.run, **details)
+    faults.check()
     known = torch.tensor([name in objects for name in found.files], dtype=torch.bool)
     splits = listed_splits(tree, split_lists(tree, "segmentation"), stems)
     return AnnotatedListing(
@@ -127,7 +131,13 @@ def read_voc_masks(tree: Tree, labels: Tree) -> AnnotatedListing:
         sizes=found.sizes,
         known=known,
         boxes=rows.labels(known),
-        notes=(*found.notes, *rows.notes, *notes, *_notes(unmatched, annotations, objects)),
+        notes=(
+            *found.notes,
+            *rows.notes,
+            *notes,
+            *_notes(unmatched, annotations, objects),
+            *unlisted_note(found.files, splits),
+        ),
     )
 
 
@@ -144,7 +154,7 @@ def _pairs(
     for files in (objects, classes):
         for picture in found.unreadable & files.keys():
             del files[picture]
-        check_sizes([files.get(name) for name in found.files], found.files, found.sizes)
+        check_sizes([files.get(name) for name in found.files], found)
     return objects, classes
 
 
@@ -248,7 +258,9 @@ def _objects(
     inner = np.where(numbered == VOID, 0, numbered)
     return [
         _Object(picture, number, of_object[number], run, box)
-        for run, number, box in zip(*instances_of(inner, (height, width), picture), strict=True)
+        for run, number, box in zip(
+            *instances_of(inner, (height, width), picture, found.root / picture), strict=True
+        )
     ]
 
 

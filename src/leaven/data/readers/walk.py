@@ -75,8 +75,9 @@ def _entries(root: Path, real: str) -> list[os.DirEntry[str]]:
     wrong = [entry.name for entry in entries if not is_text(entry.name)]
     if wrong:
         shown = os.fsencode(wrong[0]).decode("utf-8", "backslashreplace")
+        are = "name that is" if len(wrong) == 1 else "names that are"
         raise DataError(
-            f"{real} has {len(wrong)} names that are not in UTF-8, the first is {shown!r}.",
+            f"{real} has {len(wrong)} {are} not in UTF-8, the first is '{shown}'.",
             "names in UTF-8, under which the labels can be written down",
             "rename them, for example with: convmv -r -f latin1 -t utf8 --notest FOLDER",
         )

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from leaven.data.annotated_listing import AnnotatedListing, Task
+from leaven.data.faults import Faults
 from leaven.data.listing import SPLITS, some
 from leaven.data.readers.box_rows import BoxRows, number, share
 from leaven.data.readers.class_names import check_names, class_names
 from leaven.data.readers.picture_sizes import PictureFiles
-from leaven.data.readers.segments import hull, run_of_polygons
+from leaven.data.readers.segments import hull, run_in_picture
 from leaven.data.readers.tree import (
     IMAGE_FOLDERS,
     Tree,
@@ -22,6 +23,7 @@ from leaven.data.readers.tree import (
     listed_splits,
     short_names,
     split_of_path,
+    unlisted_note,
 )
 from leaven.data.readers.yolo_yaml import YoloYaml, read_yaml
 from leaven.errors import DataError
@@ -35,6 +37,8 @@ _NO_LABELS = frozenset({"classes", "labels", "readme", "license", "requirements"
 _LIST = "classes.txt"
 _MOST_UNNAMED = 10_000
 """Classes that nobody named; the highest number says how many there are."""
+_LARGEST = 3.0
+"""Boxes may leave their pictures; a number above this is no share of one that is seen in it."""
 _LINE = "class cx cy width height, or class x1 y1 x2 y2 x3 y3 ..., as shares of the picture"
 
 
@@ -88,15 +92,19 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
         )
     settings = read_yaml(tree, photos)
     rows = BoxRows(found.sizes, masks=task == "instance")
-    place, highest = found.rows, -1
+    place, highest, faults = found.rows, -1, Faults()
     classes = _classes(tree, labels, stems, settings)
     for stem, name in files.items():
         if stems[stem] in found.unreadable:
             continue
         reader = _Lines(rows, place[stems[stem]], task, classes)
-        for line, text in enumerate(labels.text(name).split("\n"), 1):
-            if text.strip():
-                highest = max(highest, reader.add(text, f"Line {line} of {labels.root / name}"))
+        with faults:
+            for line, text in enumerate(labels.text(name).split("\n"), 1):
+                if text.strip():
+                    with faults:
+                        label = reader.add(text, f"Line {line} of {labels.root / name}")
+                        highest = max(highest, label)
+    faults.check()
     known_names = {stems[stem] for stem in files}
     known = torch.tensor([name in known_names for name in found.files], dtype=torch.bool)
     lists = {**_top_lists(tree), **settings.lists}
@@ -116,6 +124,7 @@ def read_yolo(tree: Tree, labels: Tree, task: Task) -> AnnotatedListing:
             *found.notes,
             *settings.notes,
             *rows.notes,
+            *unlisted_note(found.files, splits if lists else {}),
             *((unnamed,) if classes is None and numbered else ()),
         ),
     )
@@ -137,6 +146,14 @@ class _Lines:
         values = [number(word, "the value", where) for word in words]
         label = self._label(values[0], where)
         numbers = values[1:]
+        places = numbers[:4] if len(numbers) == 5 else numbers
+        if (largest := max(map(abs, places), default=0)) > _LARGEST:
+            raise DataError(
+                f"{where} has the number {largest:g} for a place in the picture: this looks like "
+                "pixels.",
+                _LINE,
+                "divide x and widths by the width of the picture, y and heights by its height.",
+            )
         if len(numbers) >= 6 and len(numbers) % 2 == 0:
             self._polygon(numbers, label, where)
         elif len(numbers) in (4, 5) and self._task == "detection":
@@ -176,7 +193,7 @@ class _Lines:
             self._rows.add(self._row, hull([polygon]), label, where)
             return
         size = self._rows.size(self._row)
-        run = run_of_polygons([polygon], size, where)
+        run = run_in_picture([polygon], size, where)
         box = Masks([run], torch.tensor([size])).boxes()[0].tolist()
         self._rows.add(self._row, box, label, where, run=run)
 
