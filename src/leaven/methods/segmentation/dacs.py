@@ -85,7 +85,8 @@ class DACS(FewMaps):
         ),
         claim="GTA5 to Cityscapes, DeepLabV2 with ResNet-101: 52.1 % mIoU.",
         measured="CamVid at 72x96 from day to dusk, 250 steps from random weights, 3 seeds, mean IoU: "
-        "15.6 %, labels of the day alone 10.5 %; after 1,000 steps 24.2 %.",
+        "15.6 %, labels of the day alone 10.5 %; after 1,000 steps 24.2 %. At 120x160 with a U-Net, 1,200 "
+        "steps: 30.8 %, labels of the day alone 14.6 %; after 4,800 steps 38.8 %.",
     )
 
     ratio: int = Field(1, ge=1, le=1, description="one target picture per source picture")

@@ -64,7 +64,8 @@ class DSSN(WeakStrong):
         ),
         claim="Pascal VOC, ResNet-101, 92 label maps: 75.2 % mIoU, 1464: 81.2 %.",
         measured="CamVid at 72x96, 20 maps, 400 steps from random weights, 3 seeds, mean IoU: 22.9 % "
-        "against 25.3 % of UniMatch, 25.5 % of the labels alone, and 22.6 % without the pair loss.",
+        "against 25.3 % of UniMatch, 25.5 % of the labels alone, and 22.6 % without the pair loss. At 120x160 "
+        "with a U-Net, 1,500 steps: 31.0 %, UniMatch 32.3 %, labels alone 33.1 %, without the pair loss 32.1 %.",
     )
 
     least: float = Field(
