@@ -88,7 +88,8 @@ class FedLabel(Method):
         measured="Digits, 12 clients with uneven classes, 3 seeds: 81.5 % against 79.9 % of the "
         "labels alone, 81.9 % of the local and 78.6 % of the global model's labels "
         "alone. Where each client's labels lack half of its classes, 70.2 % of its labels are right, of the local "
-        "model's 64.5, of the global model's 72.6.",
+        "model's 64.5, of the global model's 72.6. A small CNN and strong views: 93.5 % against 91.1 % of the labels "
+        "alone, 93.0 % of the local and 93.4 % of the global model's labels alone.",
     )
 
     batch: int = Field(64, ge=1, description="images of a client's step")
