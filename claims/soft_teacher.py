@@ -54,7 +54,8 @@ CLAIM = Claim(
         Level("soft-teacher", 0.01, metric="tight_gain"),
         Gain("unbiased-teacher", "supervised", 5.0, metric="map50"),
     ),
-    note="The weight, the thresholds and the lengths were chosen on a seed that is not among these. The "
+    note="By mAP Unbiased Teacher, which learns no places from pseudo-boxes, is first (44.0 %), by AP50 Soft Teacher. The "
+    "weight, the thresholds and the lengths were chosen on a seed that is not among these. The "
     "weight and the share on labels alone, which the mean teacher has too, were chosen by the photos that "
     "are tested here as well; by which photos the others were, was not noted. With 4, 0.9 and 0.9 of the "
     "paper, and a quarter of 1000 steps on labels alone, it had 35.2 % mAP there and labels alone 44.7: "

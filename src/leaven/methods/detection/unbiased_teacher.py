@@ -63,6 +63,9 @@ class UnbiasedTeacher(TwoStageTeacher):
             "train.EMA",
         ),
         claim="COCO, 10 % labelled, Faster R-CNN R50: 31.5 AP, supervised 23.9; 1 %: 20.8 and 9.1.",
+        measured="Blood cells at 120x160, 10 of 205 photos, 2000 steps from random weights, 3 seeds: 44.0 % mAP "
+        "(79.3 % AP50) against 42.7 (79.2) of the labels alone, 42.6 (80.2) of a mean teacher and 43.7 (81.8) of Soft "
+        "Teacher.",
     )
 
     published_burn_in: ClassVar[float] = 2000 / 180_000
