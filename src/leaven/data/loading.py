@@ -179,15 +179,7 @@ def load_maps(
     maps = map_pixels(listing.maps, found.kept, known, (height, width), manner.limit)
     void, there = looked_through(maps, known)
     labels = PixelMaps(maps, known & ~void)
-    images = ImageSet(
-        found.pixels,
-        labels,
-        labels,
-        found.names,
-        found.sources,
-        sizes=found.sizes,
-        as_found=FoundMaps.of(listing.maps, found.kept),
-    )
+    images = _images(found, labels, FoundMaps.of(listing.maps, found.kept))
     notes = [*listing.notes, *found.notes, *absent_note(listing.classes, there)]
     if saying_nothing := [found.names[item] for item in void.nonzero().squeeze(1).tolist()]:
         masks = counted(len(saying_nothing), "mask")
@@ -214,17 +206,16 @@ def load_boxes(
     _, height, width = found.pixels.shape
     given = listing.boxes.select(found.kept)
     labels = placed_boxes(given, found.sizes, (height, width))
-    images = ImageSet(
-        found.pixels,
-        labels,
-        labels,
-        found.names,
-        found.sources,
-        sizes=found.sizes,
-        as_found=given,
-    )
     notes = [*listing.notes, *found.notes, *_vanished(given, labels, (width, height))]
+    images = _images(found, labels, given)
     return Loaded(images, _splits(listing, found.kept), tuple(notes))
+
+
+def _images(found: Pictures, labels: T, given: BoxLabels | FoundMaps) -> ImageSet[T]:
+    """Pictures with labels in their shape, and the same labels as they were found."""
+    return ImageSet(
+        found.pixels, labels, labels, found.names, found.sources, sizes=found.sizes, as_found=given
+    )
 
 
 def _vanished(given: BoxLabels, placed: BoxLabels, shape: tuple[int, int]) -> list[str]:
