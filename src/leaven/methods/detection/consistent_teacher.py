@@ -81,8 +81,8 @@ class ConsistentTeacher(TeacherBoxes):
         claim="COCO, ResNet-50, AP with 1, 2, 5 and 10 % of the labels: 25.5, 30.7, 36.6, 40.2. VOC "
         "2007 labelled and 2012 not: 59.0 AP, 81.0 AP50.",
         measured="Blood cells at 120x160, 10 of 205 photos, 1000 steps from random weights, 3 seeds, "
-        "AP50: 54.9 % (67.9, 60.6 and 36.1) against 67.3 % of the labels alone and 63.7 % of a mean "
-        "teacher with 9 anchors; one of three seeds loses the white cells.",
+        "AP50: 58.7 % (64.2, 55.8 and 56.2) against 67.3 % of the labels alone and 63.7 % of a mean "
+        "teacher with 9 anchors. Of the things that it labels 89 % are right, 29 % of all are found.",
     )
 
     published_burn_in: ClassVar[float] = 1 / 18
